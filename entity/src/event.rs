@@ -1,0 +1,111 @@
+//! Events: what happened. The audit log, the subscriptions and the e-mails all read them; nothing else is kept of the past.
+//!
+//! An event holds ids, never names: a name is looked up when the event is read, so an erased person is gone from it too.
+
+use crate::{AccountId, EventId, Moment, UserId};
+use sea_orm::entity::prelude::*;
+
+/// One thing that happened.
+#[derive(Clone, Debug, DeriveEntityModel, Eq, PartialEq)]
+#[sea_orm(table_name = "events")]
+pub struct Model {
+    /// The event.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: EventId,
+    /// What happened.
+    pub kind: EventKind,
+    /// When.
+    pub at: Moment,
+    /// Who did it; none for what the system did.
+    pub actor_id: Option<UserId>,
+    /// The agency, when the actor acted through a connection.
+    pub via_id: Option<AccountId>,
+    /// What it happened to: an id of the table that [`EventKind::subject`] tells.
+    pub subject_id: Uuid,
+    /// The value before, where one changed.
+    pub before: Option<String>,
+    /// The value after.
+    pub after: Option<String>,
+}
+
+/// None: joins are written where they are needed.
+#[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What an event happened to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Subject {
+    /// An account.
+    Account,
+    /// A user.
+    User,
+    /// A user's place in an account.
+    Member,
+    /// An invitation.
+    Invitation,
+    /// A connection.
+    Connection,
+    /// A session.
+    Session,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident $subject:ident $text:literal;)*) => {
+        /// Each thing that can happen.
+        #[derive(async_graphql::Enum, Clone, Copy, Debug, DeriveActiveEnum, EnumIter, Eq, PartialEq)]
+        #[sea_orm(rs_type = "String", db_type = "Text")]
+        pub enum EventKind {
+            $($(#[$doc])* #[sea_orm(string_value = $text)] $kind,)*
+        }
+
+        impl EventKind {
+            /// What an event of this kind happens to.
+            pub fn subject(self) -> Subject {
+                match self {
+                    $(Self::$kind => Subject::$subject,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A person signed up.
+    UserSignedUp User "user_signed_up";
+    /// A person proved that a mailbox is theirs.
+    EmailVerified User "email_verified";
+    /// A user signed in.
+    SignedIn Session "signed_in";
+    /// A user signed out.
+    SignedOut Session "signed_out";
+    /// A refresh token that had been replaced was used again, so its session was ended.
+    RefreshTokenReused Session "refresh_token_reused";
+    /// An account was opened.
+    AccountOpened Account "account_opened";
+    /// An account's plan changed.
+    PlanChanged Account "plan_changed";
+    /// Somebody was invited to the account.
+    UserInvited Invitation "user_invited";
+    /// An invited person joined the account.
+    UserJoined Member "user_joined";
+    /// Nobody answered an invitation in time.
+    InvitationExpired Invitation "invitation_expired";
+    /// The account joined the partner program.
+    PartnerProgramJoined Account "partner_program_joined";
+    /// The account may now ask for access to clients' accounts.
+    ClientAccessEnabled Account "client_access_enabled";
+    /// An agency asked for access to a client's account.
+    ClientAccessRequested Connection "client_access_requested";
+    /// A client let an agency in.
+    ClientAccessApproved Connection "client_access_approved";
+    /// A client turned an agency down.
+    ClientAccessDeclined Connection "client_access_declined";
+    /// Nobody answered a request for access in time.
+    ClientAccessExpired Connection "client_access_expired";
+    /// A client changed the highest level that an agency gets.
+    ClientAccessLevelChanged Connection "client_access_level_changed";
+    /// One side ended an agency's access.
+    ClientAccessEnded Connection "client_access_ended";
+}

@@ -1,0 +1,78 @@
+//! Mails: the outbox. A mail names the event that it tells of; its words are made when it is sent, so nothing secret and
+//! nobody's name rests here. It is sent after the commit, at least once (E7).
+
+use crate::{EventId, MailId, Moment, UserId};
+use sea_orm::entity::prelude::*;
+
+/// One e-mail to one address.
+#[derive(Clone, Debug, DeriveEntityModel, Eq, PartialEq)]
+#[sea_orm(table_name = "mails")]
+pub struct Model {
+    /// The mail; its Message-ID is made of it, the same at each try.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: MailId,
+    /// What it tells.
+    pub kind: MailKind,
+    /// The event that it tells of.
+    pub event_id: EventId,
+    /// What that event happened to.
+    pub subject_id: Uuid,
+    /// Which link it bears, where it bears one.
+    pub version: i64,
+    /// Where it goes.
+    pub to_email: String,
+    /// What makes that address one identity.
+    pub to_email_key: String,
+    /// Who gets it, when it is a user of ours.
+    pub user_id: Option<UserId>,
+    /// How far it got.
+    pub status: DeliveryStatus,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// When it is tried next, while it is queued.
+    pub next_at: Moment,
+    /// When its status last changed.
+    pub at: Moment,
+    /// When it was asked for.
+    pub created_at: Moment,
+    /// The mail server's latest answer.
+    pub detail: Option<String>,
+}
+
+/// None: joins are written where they are needed.
+#[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What a mail tells.
+#[derive(Clone, Copy, Debug, DeriveActiveEnum, EnumIter, Eq, PartialEq)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+pub enum MailKind {
+    /// Prove that this mailbox is yours.
+    VerifyEmail,
+    /// Join an account.
+    Invitation,
+    /// Who joined by your invitation has another address.
+    InvitationAcceptedByAnother,
+    /// An agency asks for access to your account.
+    AccessRequest,
+    /// A client let your agency in.
+    AccessApproved,
+    /// A client turned your agency down.
+    AccessDeclined,
+    /// The other side ended a connection.
+    ConnectionEnded,
+}
+
+/// What the mail server said.
+#[derive(async_graphql::Enum, Clone, Copy, Debug, DeriveActiveEnum, EnumIter, Eq, PartialEq)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    /// Not taken yet: it will be tried, or tried again.
+    Queued,
+    /// The mail server took it.
+    Sent,
+    /// It will not be tried again.
+    Failed,
+}

@@ -1,0 +1,53 @@
+//! Sessions: one per sign-in. No secret is kept: a refresh token is an HMAC over the session and its generation (I3).
+
+use crate::{AccountId, Moment, SessionId, UserId};
+use sea_orm::entity::prelude::*;
+
+/// One sign-in of one user on one device.
+#[derive(Clone, Debug, DeriveEntityModel, Eq, PartialEq)]
+#[sea_orm(table_name = "sessions")]
+pub struct Model {
+    /// The session.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Which refresh token is the current one: each use raises it.
+    pub generation: i64,
+    /// When the generation was last raised.
+    pub rotated_at: Moment,
+    /// What kind of client signed in.
+    pub client: SessionClient,
+    /// As the client called itself.
+    pub user_agent: Option<String>,
+    /// The account last acted in through this session.
+    pub account_id: Option<AccountId>,
+    /// The agency through which, when that account is a client's.
+    pub via_id: Option<AccountId>,
+    /// When it began.
+    pub created_at: Moment,
+    /// When it was last used to get an access token.
+    pub last_used_at: Moment,
+    /// When it ended: signed out, or a used refresh token came back.
+    pub ended_at: Option<Moment>,
+}
+
+/// None: joins are written where they are needed.
+#[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What signed in.
+#[derive(async_graphql::Enum, Clone, Copy, Debug, DeriveActiveEnum, EnumIter, Eq, PartialEq)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+pub enum SessionClient {
+    /// A browser.
+    Web,
+    /// The app on iOS.
+    Ios,
+    /// The app on Android.
+    Android,
+    /// Anything else.
+    Other,
+}

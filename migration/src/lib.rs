@@ -1,0 +1,49 @@
+//! The migrations, oldest first, and the few lines that apply what is missing.
+//!
+//! The SQL is the same for SQLite and PostgreSQL: plain types that both take, partial indexes, deferred keys. A migration
+//! only adds, so that replicas of the version before can still run; there is no way down, since a backup is the way down.
+//! Everything missing is applied in one transaction, under a lock that a second replica waits for.
+
+mod m0001_the_first_tables;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
+
+/// Every migration: its name and its SQL.
+const MIGRATIONS: &[(&str, &str)] = &[("0001_the_first_tables", m0001_the_first_tables::SQL)];
+
+/// Any number, the same in every replica: who holds it migrates.
+const LOCK: i64 = 0x6b65_7968_6f6c_6465;
+
+/// Applies what the database lacks, and answers the names of what it applied.
+#[expect(clippy::disallowed_methods, reason = "there is no App before the tables are there")]
+pub async fn up(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
+    let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+    let tx = db.begin_with_options(options).await?;
+    if tx.get_database_backend() == DbBackend::Postgres {
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    }
+    tx.execute_unprepared("CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY)").await?;
+    let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), "SELECT name FROM migrations")).await?;
+    let done = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, _>>()?;
+    let mut applied = Vec::new();
+    for (name, sql) in MIGRATIONS.iter().filter(|(name, _)| !done.iter().any(|done| done == name)) {
+        tx.execute_unprepared(sql).await?;
+        tx.execute_unprepared(&format!("INSERT INTO migrations (name) VALUES ('{name}')")).await?;
+        applied.push(*name);
+    }
+    tx.commit().await?;
+    Ok(applied)
+}
+
+/// The names of what the database lacks; all of them when it is empty.
+pub async fn missing(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
+    let Ok(rows) = db.query_all_raw(Statement::from_string(db.get_database_backend(), "SELECT name FROM migrations")).await
+    else {
+        // Without tables all is missing; without a database this fails too.
+        return db.execute_unprepared("SELECT 1").await.map(|_| MIGRATIONS.iter().map(|(name, _)| *name).collect());
+    };
+    let done = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, _>>()?;
+    Ok(MIGRATIONS.iter().map(|(name, _)| *name).filter(|name| !done.iter().any(|done| done == name)).collect())
+}

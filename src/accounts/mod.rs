@@ -1,0 +1,5 @@
+//! Accounts: opening one, its plan, and what of it a viewer sees.
+
+pub mod api;
+pub mod ops;
+pub mod rules;

@@ -1,0 +1,287 @@
+//! Who asks: the credentials of a request, and what the database says of them at this moment (L2).
+//!
+//! An [`Actor`] is read in one query. A query reads it when a field first needs it; a mutation reads it inside the
+//! transaction that acts, with its account held, so that nothing can change between the check and the deed.
+
+use crate::{
+    app::{App, Tx},
+    connections::rules::level_through,
+    db::{Sql, columns, model},
+    error::{Denied, Error, Result},
+    keys::Ticket,
+    permission::{Permission, allows},
+};
+use async_graphql::Context;
+use entity::{AccountId, LogId, UserId, UserLevel, account, connection, member, session, user};
+use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
+use std::sync::{Arc, LazyLock};
+use tokio::sync::OnceCell;
+
+/// The credentials of a request.
+#[derive(Clone)]
+pub struct Caller {
+    ticket: Result<Option<Ticket>, &'static str>,
+    user_agent: Option<Arc<str>>,
+    actor: Arc<OnceCell<Arc<Actor>>>,
+}
+
+const SIGNED_OUT: &str = "Nobody is signed in: send `Authorization: Bearer <access token>`.";
+const SESSION_ENDED: &str = "The session has ended. Sign in again.";
+
+impl Caller {
+    /// Reads an `Authorization` header. A wrong one is remembered, and told when an actor is needed: public fields and
+    /// mutations ignore it (I3).
+    pub fn of(app: &App, authorization: Option<&str>) -> Self {
+        let ticket = authorization.map_or(Ok(None), |header| {
+            let (scheme, token) = header.trim().split_once(' ').unwrap_or((header, ""));
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err("The Authorization header has to be `Bearer <access token>`.");
+            }
+            app.keys.read_access_token(token.trim(), &app.clock).map(Some)
+        });
+        Self { ticket, user_agent: None, actor: Arc::default() }
+    }
+
+    /// As its device calls itself.
+    #[must_use]
+    pub fn on(mut self, user_agent: Option<&str>) -> Self {
+        self.user_agent = user_agent.map(Arc::from);
+        self
+    }
+
+    /// As the device calls itself.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+
+    /// One who holds this ticket: how the demo acts as its people.
+    pub fn with(ticket: Ticket) -> Self {
+        Self { ticket: Ok(Some(ticket)), user_agent: None, actor: Arc::default() }
+    }
+
+    /// Why the credentials that were given are none.
+    pub fn refusal(&self) -> Option<&str> {
+        self.ticket.err()
+    }
+
+    /// The same credentials, to be looked up anew. A socket goes on when its token expires, but not when its session ends.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self { actor: Arc::default(), ..self.clone() }
+    }
+
+    /// Whether no credentials were given.
+    pub fn is_signed_out(&self) -> bool {
+        matches!(self.ticket, Ok(None))
+    }
+
+    fn ticket(&self) -> Result<Ticket> {
+        match self.ticket {
+            Ok(Some(ticket)) => Ok(ticket),
+            Ok(None) => Err(Denied::Unauthenticated(SIGNED_OUT).into()),
+            Err(why) => Err(Denied::Unauthenticated(why).into()),
+        }
+    }
+
+    /// Who this is, read once per request.
+    pub async fn actor(&self, app: &App) -> Result<&Arc<Actor>> {
+        let read = || async { Ok(Arc::new(Actor::read(app.reader(), self.ticket()?).await?)) };
+        self.actor.get_or_try_init(read).await
+    }
+}
+
+impl Tx {
+    /// Who this is, read inside the transaction, with the account that they act in, their own log and `also` held.
+    pub async fn actor(&self, caller: &Caller, also: Vec<LogId>) -> Result<Actor> {
+        let ticket = caller.ticket()?;
+        let own = [Some(ticket.user.into()), ticket.account.map(LogId::from)];
+        self.hold(own.into_iter().flatten().chain(also).collect()).await?;
+        Actor::read(self.db(), ticket).await
+    }
+
+    /// As [`Tx::actor`], refused unless they have the permission: the first line of every guarded operation.
+    pub async fn authorize(&self, caller: &Caller, needs: Permission, also: Vec<LogId>) -> Result<Actor> {
+        let actor = self.actor(caller, also).await?;
+        actor.may(needs)?;
+        Ok(actor)
+    }
+}
+
+/// Who a request acts as, as the database has it.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The user.
+    pub user: user::Model,
+    /// The session.
+    pub session: session::Model,
+    /// Where they act, if they can.
+    seat: Option<Seat>,
+    /// Whether their token names an account at all.
+    names_account: bool,
+}
+
+/// An account that somebody acts in.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The account.
+    pub account: account::Model,
+    /// What counts: through a connection, the lower of their level there and the ceiling.
+    pub level: UserLevel,
+    /// The connection through which, when the account is a client's.
+    pub via: Option<connection::Model>,
+}
+
+impl Seat {
+    /// Whether the matrix allows it here.
+    pub fn may(&self, permission: Permission) -> bool {
+        allows(self.level, self.via.is_some(), permission)
+    }
+
+    /// Why the matrix allows or denies it, in a sentence.
+    pub fn reason(&self, permission: Permission) -> String {
+        let row = permission.row();
+        let level = self.level.title();
+        let how = if self.via.is_some() { " through an agency's connection" } else { "" };
+        if row.direct_users_only && self.via.is_some() {
+            return format!("\"{}\" is for the account's own users only, and you act here{how}.", row.action);
+        }
+        let verdict = if self.level >= row.lowest { "may" } else { "may not" };
+        format!("You act here as {level}{how}, and \"{}\" takes {} or higher, so you {verdict}.", row.action, row.lowest.title())
+    }
+}
+
+impl Actor {
+    /// Where they act; denied when they can't any more, or act nowhere (L8).
+    pub fn seat(&self) -> Result<&Seat> {
+        self.seat.as_ref().ok_or_else(|| Denied::AccountAccessEnded.into())
+    }
+
+    /// Where they act, if they can.
+    pub fn seat_if_any(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
+
+    /// Where they act, or `None` when their token names no account; denied when it names one that they can't act in any more.
+    pub fn seat_unless_nowhere(&self) -> Result<Option<&Seat>> {
+        if self.names_account { self.seat().map(Some) } else { Ok(None) }
+    }
+
+    /// Where they act, if the matrix allows it there.
+    pub fn may(&self, permission: Permission) -> Result<&Seat> {
+        let seat = self.seat()?;
+        if seat.may(permission) {
+            return Ok(seat);
+        }
+        Err(Denied::Forbidden { permission: Some(permission), level: Some(seat.level), reason: seat.reason(permission) }.into())
+    }
+
+    /// Whether they act in this account.
+    pub fn acts_in(&self, account: AccountId) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.account.id == account)
+    }
+
+    /// The agency through which they act, if they do.
+    pub fn via(&self) -> Option<AccountId> {
+        self.seat.as_ref()?.via.as_ref().map(|via| via.agency_id)
+    }
+
+    /// Their address, once it is verified.
+    pub fn verified_email_key(&self) -> Option<&str> {
+        self.user.email_verified_at.map(|_| self.user.email_key.as_str())
+    }
+
+    /// The logs whose growth may change what they can do here.
+    pub fn logs(&self) -> Vec<LogId> {
+        let seat = self.seat.as_ref().map(|seat| seat.account.id.into());
+        [Some(self.user.id.into()), seat, self.via().map(LogId::from)].into_iter().flatten().collect()
+    }
+
+    async fn read(db: &impl ConnectionTrait, ticket: Ticket) -> Result<Self> {
+        let sql = Sql::new(SESSION.as_str()).bind(ticket.account).push(SEAT.as_str()).bind(ticket.via).push(WHERE);
+        let sql = sql.bind(ticket.session).push(" AND u.id = ").bind(ticket.user);
+        sql.one(db, |row| Self::of_row(row, ticket)).await?.ok_or_else(|| Denied::Unauthenticated(SESSION_ENDED).into())
+    }
+
+    fn of_row(row: &QueryResult, ticket: Ticket) -> Result<Self, sea_orm::DbErr> {
+        Ok(Self {
+            user: model("u")(row)?,
+            session: model("s")(row)?,
+            seat: Seat::of_row(row, ticket.via)?,
+            names_account: ticket.account.is_some(),
+        })
+    }
+}
+
+/// The session and its user, where they may act, and by which right.
+static SESSION: LazyLock<String> = LazyLock::new(|| {
+    let (s, u) = (columns::<session::Entity>("s"), columns::<user::Entity>("u"));
+    format!(
+        "SELECT {s}, {u}, {} FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN accounts a ON a.status = 'active' AND a.id = ",
+        *SEAT_COLUMNS
+    )
+});
+
+/// What [`Seat::of_row`] reads.
+pub(crate) static SEAT_COLUMNS: LazyLock<String> = LazyLock::new(|| {
+    let (a, c) = (columns::<account::Entity>("a"), columns::<connection::Entity>("c"));
+    format!("{a}, {c}, m.level AS m_level, am.level AS am_level, p.level AS p_level")
+});
+
+/// The account's member, or the connection of the agency that is bound next, with the user's place there and in the agency.
+static SEAT: LazyLock<String> = LazyLock::new(|| {
+    " LEFT JOIN members m ON m.account_id = a.id AND m.user_id = u.id \
+     LEFT JOIN connections c ON c.client_id = a.id AND c.status = 'active' AND c.agency_id = "
+        .to_owned()
+});
+
+const WHERE: &str = " LEFT JOIN accounts g ON g.id = c.agency_id AND g.status = 'active' \
+     LEFT JOIN members am ON am.account_id = g.id AND am.user_id = u.id \
+     LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = u.id \
+     WHERE s.ended_at IS NULL AND s.id = ";
+
+impl Seat {
+    /// Reads an account with the right to it: as its member, or through the connection when `via` is given.
+    pub(crate) fn of_row(row: &QueryResult, via: Option<AccountId>) -> Result<Option<Self>, sea_orm::DbErr> {
+        let Some(account) = account::Model::from_query_result_optional(row, "a_")? else { return Ok(None) };
+        let level = |column: &str| row.try_get::<Option<UserLevel>>("", column);
+        if via.is_none() {
+            return Ok(level("m_level")?.map(|level| Self { account, level, via: None }));
+        }
+        let connection = connection::Model::from_query_result_optional(row, "c_")?;
+        let (agency_level, place) = (level("am_level")?, level("p_level")?);
+        Ok(connection.and_then(|connection| {
+            let level = level_through(connection.level?, agency_level, place)?;
+            Some(Self { account, level, via: Some(connection) })
+        }))
+    }
+}
+
+/// An object whose fields are guarded by the viewer's level in an account.
+#[expect(async_fn_in_trait, reason = "asked by resolvers alone, which know the type")]
+pub trait Guarded {
+    /// The account that the object is of.
+    fn account(&self) -> AccountId;
+
+    /// Whether the field may be read: `false` when the request acts elsewhere, where it is null without an error.
+    async fn check(&self, ctx: &Context<'_>, permission: Permission) -> Result<bool> {
+        let actor = ctx
+            .data::<Caller>()
+            .map_err(|_| Error::from(Denied::Unauthenticated(SIGNED_OUT)))?
+            .actor(ctx.data_unchecked::<App>())
+            .await?;
+        if !actor.acts_in(self.account()) {
+            return Ok(false);
+        }
+        actor.may(permission).map(|_| true)
+    }
+}
+
+/// A user's own place as a direct user of an account, read inside a transaction.
+pub async fn member_of(tx: &Tx, account: AccountId, user: UserId) -> Result<Option<member::Model>> {
+    let sql = crate::db::select::<member::Entity>("m")
+        .push(" WHERE m.account_id = ")
+        .bind(account)
+        .push(" AND m.user_id = ")
+        .bind(user);
+    sql.one(tx.db(), model("m")).await
+}

@@ -1,0 +1,333 @@
+//! What the GraphQL of every subject shares: how a resolver asks for the app and the viewer, how a mutation answers, and
+//! how lists are paged. The subjects' own types stand in their folders.
+
+use crate::{
+    actor::{Actor, Caller},
+    app::App,
+    error::{Denied, Error, Result, UserError, UserErrorCode},
+    schema::Node,
+};
+use async_graphql::{ComplexObject, Context, Object, ObjectType, OutputType, SimpleObject, TypeName};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use entity::{Moment, NodeId};
+use std::{borrow::Cow, sync::Arc};
+
+/// What resolvers ask of their context.
+#[expect(async_fn_in_trait, reason = "implemented for async-graphql's context alone")]
+pub trait Ask {
+    /// The server's parts.
+    fn app(&self) -> &App;
+    /// Who asks.
+    fn caller(&self) -> &Caller;
+    /// Who asks, as the database has it; UNAUTHENTICATED when nobody is signed in.
+    async fn actor(&self) -> Result<&Arc<Actor>>;
+    /// Who asks, or nobody; an error when credentials were given that are none.
+    async fn actor_if_any(&self) -> Result<Option<&Arc<Actor>>>;
+}
+
+impl Ask for Context<'_> {
+    fn app(&self) -> &App {
+        self.data_unchecked()
+    }
+
+    fn caller(&self) -> &Caller {
+        self.data_unchecked()
+    }
+
+    async fn actor(&self) -> Result<&Arc<Actor>> {
+        self.caller().actor(self.app()).await
+    }
+
+    async fn actor_if_any(&self) -> Result<Option<&Arc<Actor>>> {
+        if self.caller().is_signed_out() {
+            return Ok(None);
+        }
+        self.actor().await.map(Some)
+    }
+}
+
+/// What a mutation's resolver answers: a payload, or null with an error in its place (L7).
+pub type Answer<T> = Option<async_graphql::Result<Payload<T>>>;
+
+// A doc comment would become the description of each payload, which is made of its name instead (`permission::Describe`).
+// An operation's outcome: `InviteUsers { invitations }` makes `InviteUsersPayload`.
+#[derive(SimpleObject)]
+#[graphql(name_type, serial)]
+#[expect(missing_docs, reason = "it would become each payload's description")]
+pub struct Payload<Changed: ObjectType> {
+    #[graphql(flatten)]
+    changed: Changed,
+    /// What the person can mend; empty when all was done.
+    user_errors: Vec<UserErrorView>,
+}
+
+impl<Changed: ObjectType> TypeName for Payload<Changed> {
+    fn type_name() -> Cow<'static, str> {
+        format!("{}Payload", <Changed as OutputType>::type_name()).into()
+    }
+}
+
+/// Answers an operation that is done or not.
+pub fn answer<T: ObjectType + Default>(outcome: Result<T>) -> Answer<T> {
+    answer_each(outcome.map(|changed| (changed, Vec::new())))
+}
+
+/// Answers an operation of which each part is done or not.
+pub fn answer_each<T: ObjectType + Default>(outcome: Result<(T, Vec<UserError>)>) -> Answer<T> {
+    let (changed, errors) = match outcome {
+        Ok(done) => done,
+        Err(Error::User(error)) => (T::default(), vec![*error]),
+        Err(error) => return Some(Err(error.into())),
+    };
+    Some(Ok(Payload { changed, user_errors: errors.into_iter().map(UserErrorView::from).collect() }))
+}
+
+/// Something that the person can mend.
+#[derive(SimpleObject)]
+#[graphql(name = "UserError", complex, serial)]
+pub struct UserErrorView {
+    /// For programs.
+    code: UserErrorCode,
+    /// For people: what is wrong and how to mend it.
+    message: String,
+    /// The path of the input that is at fault, such as `["emails", "3"]`: the entry's index, from 0.
+    field: Option<Vec<String>>,
+    /// The value at fault, where an entry held several.
+    value: Option<String>,
+    /// When the same would be allowed.
+    retry_at: Option<Moment>,
+    #[graphql(skip)]
+    blocking: Vec<NodeId>,
+}
+
+impl From<UserError> for UserErrorView {
+    fn from(error: UserError) -> Self {
+        let UserError { code, message, field, value, retry_at, blockers } = error;
+        Self { code, message, field, value, retry_at, blocking: blockers }
+    }
+}
+
+#[ComplexObject]
+impl UserErrorView {
+    /// Who or what is in the way, for `PLAN_TOO_SMALL` and its like.
+    async fn blockers(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<Node>>> {
+        if self.blocking.is_empty() {
+            return None;
+        }
+        let nodes = crate::schema::load_nodes(ctx, &self.blocking).await;
+        Some(nodes.map(|nodes| nodes.into_iter().flatten().collect()).map_err(Into::into))
+    }
+}
+
+/// The length of a page when nothing is said.
+const PAGE: i32 = 20;
+/// The longest page.
+const PAGE_MAX: i32 = 100;
+
+/// An edge, known by its node. `XEdge` makes `XConnection`.
+pub trait Edge: OutputType {
+    /// What the edge leads to.
+    type Node: OutputType;
+    /// What the edge leads to.
+    fn node(&self) -> &Self::Node;
+    /// Where it stands in its list.
+    fn cursor(&self) -> &str;
+}
+
+/// Where a page stands in its list.
+#[derive(Clone, Debug, Default, SimpleObject)]
+#[graphql(serial)]
+pub struct PageInfo {
+    /// Whether there is more after it.
+    pub has_next_page: bool,
+    /// Whether there is more before it.
+    pub has_previous_page: bool,
+    /// Its first cursor.
+    pub start_cursor: Option<String>,
+    /// Its last cursor.
+    pub end_cursor: Option<String>,
+}
+
+/// One page of a list.
+pub struct Connection<E> {
+    edges: Vec<E>,
+    page_info: PageInfo,
+    /// Counted only when it is asked for.
+    total: u64,
+}
+
+impl<E: Edge> TypeName for Connection<E> {
+    fn type_name() -> Cow<'static, str> {
+        let edge = E::type_name();
+        format!("{}Connection", edge.strip_suffix("Edge").unwrap_or(&edge)).into()
+    }
+}
+
+/// One page of a list.
+#[Object(name_type, serial)]
+impl<E: Edge> Connection<E> {
+    /// The page's entries, with what belongs to their place in the list.
+    async fn edges(&self) -> &[E] {
+        &self.edges
+    }
+    /// The page's entries alone.
+    async fn nodes(&self) -> Vec<&E::Node> {
+        self.edges.iter().map(E::node).collect()
+    }
+    /// Where the page stands in the list.
+    async fn page_info(&self) -> &PageInfo {
+        &self.page_info
+    }
+    /// How many entries the whole list has. Counted when asked for.
+    async fn total_count(&self) -> u64 {
+        self.total
+    }
+}
+
+/// The arguments of a list.
+#[derive(Clone, Debug, Default)]
+pub struct PageArgs {
+    /// How many from the start.
+    pub first: Option<i32>,
+    /// After this cursor.
+    pub after: Option<String>,
+    /// How many from the end.
+    pub last: Option<i32>,
+    /// Before this cursor.
+    pub before: Option<String>,
+}
+
+/// A page that is asked for: checked, and its cursors read.
+pub struct Window {
+    list: &'static str,
+    size: usize,
+    backwards: bool,
+    /// The key after which it begins.
+    pub after: Option<Vec<String>>,
+    /// The key before which it ends.
+    pub before: Option<Vec<String>>,
+}
+
+impl PageArgs {
+    /// Checks the arguments. A cursor is good for the list that gave it and no other.
+    pub fn window(&self, list: &'static str) -> Result<Window> {
+        let wrong = |what: String| Err(Denied::BadRequest(what).into());
+        let (size, backwards) = match (self.first, self.last) {
+            (Some(_), Some(_)) => return wrong("Give `first` or `last`, not both.".into()),
+            (None, Some(size)) => (size, true),
+            (first, None) => (first.unwrap_or(PAGE), false),
+        };
+        if !(1..=PAGE_MAX).contains(&size) {
+            return wrong(format!("A page has 1 to {PAGE_MAX} entries; {size} were asked for."));
+        }
+        let key = |cursor: &Option<String>| cursor.as_deref().map(|cursor| read_cursor(list, cursor)).transpose();
+        let size = usize::try_from(size).unwrap_or_default();
+        Ok(Window { list, size, backwards, after: key(&self.after)?, before: key(&self.before)? })
+    }
+}
+
+/// A place in a list, opaque to clients.
+fn write_cursor(list: &str, key: &[String]) -> String {
+    let parts: Vec<&str> = std::iter::once(list).chain(key.iter().map(String::as_str)).collect();
+    BASE64.encode(parts.join("\u{1f}"))
+}
+
+fn read_cursor(list: &str, cursor: &str) -> Result<Vec<String>> {
+    let wrong = || Denied::BadRequest("That is no cursor of this list. Use one that this list gave, as it is.".into());
+    let text = BASE64.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
+    let mut parts = text.split('\u{1f}').map(str::to_owned);
+    if parts.next().as_deref() != Some(list) {
+        return Err(wrong().into());
+    }
+    Ok(parts.collect())
+}
+
+impl Window {
+    /// How many rows to read: one more than the page has, to know whether it is the last.
+    pub fn limit(&self) -> u64 {
+        self.size as u64 + 1
+    }
+
+    /// Whether the rows are to be read from the end.
+    pub fn backwards(&self) -> bool {
+        self.backwards
+    }
+
+    /// Makes the page of the rows that were read (from the end when the window goes backwards).
+    pub fn page<R, E: Edge>(
+        &self,
+        mut rows: Vec<R>,
+        total: u64,
+        edge: impl Fn(R, String) -> E,
+        key: impl Fn(&R) -> Vec<String>,
+    ) -> Connection<E> {
+        let more = rows.len() > self.size;
+        rows.truncate(self.size);
+        if self.backwards {
+            rows.reverse();
+        }
+        let edges: Vec<E> = rows
+            .into_iter()
+            .map(|row| {
+                let cursor = write_cursor(self.list, &key(&row));
+                edge(row, cursor)
+            })
+            .collect();
+        let page_info = PageInfo {
+            has_next_page: if self.backwards { self.before.is_some() } else { more },
+            has_previous_page: if self.backwards { more } else { self.after.is_some() },
+            start_cursor: edges.first().map(|edge| edge.cursor().to_owned()),
+            end_cursor: edges.last().map(|edge| edge.cursor().to_owned()),
+        };
+        Connection { edges, page_info, total }
+    }
+}
+
+/// A cursor's one id, for the lists that are in the order of ids.
+pub fn cursor_id<Id: std::str::FromStr>(key: Option<&Vec<String>>) -> Result<Option<Id>> {
+    let Some(key) = key else { return Ok(None) };
+    let id = if let [id] = key.as_slice() { id.parse().ok() } else { None };
+    id.map(Some).ok_or_else(|| Denied::BadRequest("That is no cursor of this list.".into()).into())
+}
+
+/// What a query asks of a page, looked up before it is loaded.
+pub struct Asked<'a>(async_graphql::Lookahead<'a>);
+
+impl<'a> Asked<'a> {
+    /// Of the field that is being resolved.
+    pub fn of(ctx: &'a Context<'a>) -> Self {
+        Self(ctx.look_ahead())
+    }
+
+    /// Whether the whole list is to be counted.
+    pub fn total(&self) -> bool {
+        self.0.field("totalCount").exists()
+    }
+
+    /// Whether a node's field is asked for, be it by `edges { node { … } }` or by `nodes { … }`.
+    pub fn node(&self, field: &str) -> bool {
+        [self.0.field("edges").field("node"), self.0.field("nodes")].iter().any(|node| node.field(field).exists())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn cursors_read_back_in_their_own_list_only(key in prop::collection::vec("[^\u{1f}]{0,12}", 1..4), noise in ".{0,40}") {
+            prop_assert_eq!(read_cursor("users", &write_cursor("users", &key)).unwrap(), key.clone());
+            prop_assert!(read_cursor("events", &write_cursor("users", &key)).is_err());
+            let _ = read_cursor("users", &noise);
+        }
+    }
+
+    #[test]
+    fn threat_17_pages_of_1_to_100() {
+        let window = |first, last| PageArgs { first, last, ..PageArgs::default() }.window("x").is_ok();
+        assert!(window(None, None) && window(Some(1), None) && window(Some(100), None) && window(None, Some(5)));
+        assert!(!window(Some(0), None) && !window(Some(101), None) && !window(Some(-1), None) && !window(Some(1), Some(1)));
+    }
+}

@@ -1,0 +1,290 @@
+//! What the whole server shares, and the one way to change anything: [`App::tx`].
+//!
+//! A transaction is stamped with one `now`, holds the logs of the accounts that it concerns, collects its events and mails,
+//! and writes them with a fixed number of statements when it commits; after the commit it wakes listeners and the mailer.
+//! When it loses against another one it runs again, so nothing within may touch the world outside the database.
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    db::{Db, ROWS_PER_INSERT, Sql},
+    error::{Denied, Error, Fault, Result},
+    events::{bus::Bus, feed::Feeds},
+    identity::passwords::Hasher,
+    keys::Keys,
+    mail::{Mailer, outbox},
+};
+use entity::{AccountId, EventId, LogId, Moment, UserId, event, log, log_entry, mail};
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QueryResult,
+    QuerySelect,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// How often a transaction is run that loses against others.
+const TRIES: u32 = 8;
+
+/// The server's parts. Cloning is cheap.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// See [`App`].
+pub struct Parts {
+    /// The settings.
+    pub config: Config,
+    /// The database.
+    pub db: Db,
+    /// Time and ids.
+    pub clock: Clock,
+    /// Secrets.
+    pub keys: Keys,
+    /// The outbox's sender.
+    pub mailer: Mailer,
+    /// Hashes passwords.
+    pub hasher: Hasher,
+    /// Wake-ups.
+    pub bus: Box<dyn Bus>,
+    /// What listeners read.
+    pub feeds: Feeds,
+    /// Where links in mails lead, without a slash at the end.
+    pub app_url: String,
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Now.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// The database, for reading outside a transaction.
+    pub fn reader(&self) -> &DatabaseConnection {
+        self.db.reader()
+    }
+
+    /// Does some work in one transaction: all of it, or nothing.
+    ///
+    /// The work is run again when it loses against another transaction; an error of its own undoes it.
+    pub async fn tx<T>(&self, work: impl AsyncFnOnce(&Tx) -> Result<T> + Clone) -> Result<T> {
+        for attempt in 1..=TRIES {
+            let tx = Tx { db: self.db.begin().await?, now: self.now(), clock: self.clock.clone(), pending: Mutex::default() };
+            let outcome = match work.clone()(&tx).await {
+                Ok(done) => tx.commit(self).await.map(|()| done),
+                Err(error) => {
+                    tx.db.rollback().await?;
+                    Err(error)
+                }
+            };
+            match outcome {
+                Err(Error::Contended(cause)) => {
+                    tracing::debug!(attempt, ?cause, "a transaction lost and is run again");
+                    tokio::time::sleep(Duration::from_millis(u64::from(attempt * attempt))).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(Denied::Overloaded.into())
+    }
+}
+
+/// What happened, before it is written down.
+pub struct Happening {
+    /// What.
+    pub kind: event::EventKind,
+    /// Who did it; none for the system.
+    pub actor: Option<UserId>,
+    /// The agency, when they acted through a connection.
+    pub via: Option<AccountId>,
+    /// What it happened to.
+    pub subject: Uuid,
+    /// The value before and after, where one changed.
+    pub change: Option<(String, String)>,
+}
+
+/// An e-mail to be sent after the commit.
+pub struct Outgoing<'a> {
+    /// What it tells.
+    pub kind: mail::MailKind,
+    /// The event that it tells of.
+    pub event: EventId,
+    /// What that event happened to.
+    pub subject: Uuid,
+    /// Which link it bears.
+    pub version: i64,
+    /// Where it goes: the address and its key.
+    pub to: (&'a str, &'a str),
+    /// Who gets it, when it is a user of ours.
+    pub user: Option<UserId>,
+}
+
+/// One transaction.
+pub struct Tx {
+    db: DatabaseTransaction,
+    /// When all of it happens.
+    pub now: Moment,
+    clock: Clock,
+    pending: Mutex<Pending>,
+}
+
+/// What a transaction writes when it commits.
+#[derive(Default)]
+struct Pending {
+    events: Vec<event::Model>,
+    entries: Vec<(LogId, EventId)>,
+    mails: Vec<mail::Model>,
+}
+
+impl Tx {
+    /// The connection, for statements.
+    pub fn db(&self) -> &DatabaseTransaction {
+        &self.db
+    }
+
+    /// A new id.
+    pub fn id<Id: From<Uuid>>(&self) -> Id {
+        self.clock.id()
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds these logs, and with them their accounts and users, until the end. All of a transaction's are taken in one call
+    /// and in the order of their ids, so that two transactions never wait for each other.
+    pub async fn hold(&self, logs: Vec<LogId>) -> Result<()> {
+        // SQLite's writer is alone already; there it is a mere look-up.
+        let logs = log::Entity::find().filter(log::Column::Id.is_in(logs)).order_by_asc(log::Column::Id).lock_exclusive();
+        logs.all(&self.db).await?;
+        Ok(())
+    }
+
+    /// Makes the log of a new account or user.
+    pub async fn open_log(&self, id: LogId) -> Result<()> {
+        log::Entity::insert(log::Model { id, head: 0 }.into_active_model()).exec_without_returning(&self.db).await?;
+        Ok(())
+    }
+
+    /// Appends an event to the log of each account and user that it concerns (E1).
+    pub fn append(&self, what: Happening, logs: impl IntoIterator<Item = LogId>) -> EventId {
+        let id = self.id();
+        let (before, after) = what.change.unzip();
+        let event = event::Model {
+            id,
+            kind: what.kind,
+            at: self.now,
+            actor_id: what.actor,
+            via_id: what.via,
+            subject_id: what.subject,
+            before,
+            after,
+        };
+        let mut pending = self.pending();
+        pending.events.push(event);
+        pending.entries.extend(logs.into_iter().collect::<BTreeSet<_>>().into_iter().map(|log| (log, id)));
+        id
+    }
+
+    /// Puts e-mails into the outbox. One that is past the day's limit of its address is put there as failed (I8).
+    pub async fn mail(&self, mails: &[Outgoing<'_>]) -> Result<()> {
+        let past_limit = outbox::past_limit(self, mails).await?;
+        let rows = mails.iter().zip(past_limit).map(|(mail, past_limit)| mail::Model {
+            id: self.id(),
+            kind: mail.kind,
+            event_id: mail.event,
+            subject_id: mail.subject,
+            version: mail.version,
+            to_email: mail.to.0.to_owned(),
+            to_email_key: mail.to.1.to_owned(),
+            user_id: mail.user,
+            status: if past_limit { mail::DeliveryStatus::Failed } else { mail::DeliveryStatus::Queued },
+            attempts: 0,
+            next_at: self.now,
+            at: self.now,
+            created_at: self.now,
+            detail: past_limit.then(outbox::past_limit_reason),
+        });
+        let rows: Vec<_> = rows.collect();
+        self.pending().mails.extend(rows);
+        Ok(())
+    }
+
+    async fn commit(self, app: &App) -> Result<()> {
+        let pending = std::mem::take(&mut *self.pending());
+        let grown = self.write(&pending).await?;
+        self.db.commit().await?;
+        app.bus.wake(&grown);
+        if !pending.mails.is_empty() {
+            app.mailer.wake();
+        }
+        Ok(())
+    }
+
+    /// Writes events, entries and mails: a fixed number of statements, however many there are.
+    async fn write(&self, pending: &Pending) -> Result<Vec<LogId>> {
+        let entries = self.number(&pending.entries).await?;
+        for events in pending.events.chunks(ROWS_PER_INSERT) {
+            event::Entity::insert_many(events.iter().cloned().map(IntoActiveModel::into_active_model))
+                .exec_without_returning(&self.db)
+                .await?;
+        }
+        for entries in entries.chunks(ROWS_PER_INSERT) {
+            log_entry::Entity::insert_many(entries.iter().cloned().map(IntoActiveModel::into_active_model))
+                .exec_without_returning(&self.db)
+                .await?;
+        }
+        for mails in pending.mails.chunks(ROWS_PER_INSERT) {
+            mail::Entity::insert_many(mails.iter().cloned().map(IntoActiveModel::into_active_model))
+                .exec_without_returning(&self.db)
+                .await?;
+        }
+        Ok(pending.entries.iter().map(|(log, _)| *log).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// Takes the next numbers of each log. Logs that grow by as much share a statement.
+    async fn number(&self, pending: &[(LogId, EventId)]) -> Result<Vec<log_entry::Model>> {
+        let mut growth: BTreeMap<LogId, i64> = BTreeMap::new();
+        for (log, _) in pending {
+            *growth.entry(*log).or_default() += 1;
+        }
+        let mut by_growth: BTreeMap<i64, Vec<LogId>> = BTreeMap::new();
+        for (log, count) in &growth {
+            by_growth.entry(*count).or_default().push(*log);
+        }
+        let mut next: BTreeMap<LogId, i64> = BTreeMap::new();
+        let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+        for (count, logs) in by_growth {
+            for logs in logs.chunks(ROWS_PER_INSERT) {
+                let sql = Sql::new("UPDATE logs SET head = head + ")
+                    .bind(count)
+                    .push(" WHERE id IN ")
+                    .list(logs.iter().copied())
+                    .push(" RETURNING id, head");
+                let heads: Vec<(LogId, i64)> = sql.all(&self.db, read).await?;
+                next.extend(heads.into_iter().map(|(log, head)| (log, head - count + 1)));
+            }
+        }
+        let numbered = pending.iter().map(|(log, event)| {
+            let number = next.get_mut(log).ok_or_else(|| Fault::new(format!("no log {}", log.0)))?;
+            *number += 1;
+            Ok(log_entry::Model { log_id: *log, number: *number - 1, event_id: *event })
+        });
+        numbered.collect()
+    }
+}

@@ -1,0 +1,246 @@
+//! What happens on the client's side: approving, declining, changing the ceiling; and ending it, from either side.
+
+use super::{
+    ops::{BY_AGENCY, BY_CLIENT, addressed_users},
+    rules,
+};
+use crate::{
+    actor::{Actor, Caller, member_of},
+    app::{App, Happening, Outgoing, Tx},
+    db::{Sql, model, select},
+    error::{Denied, Error, Result, UserError, UserErrorCode},
+    identity::ops::{find_user, needs_verified_email},
+    invitations::{ops::Named, rules::assignable},
+    keys::{Keys, Purpose},
+    permission::Permission,
+};
+use entity::{AccountId, ConnectionId, EventId, LogId, UserId, UserLevel, connection, event::EventKind, mail::MailKind, place};
+use sea_orm::{EntityTrait, IntoActiveModel};
+use std::collections::BTreeSet;
+
+/// What every decision of the client asks for.
+pub const DECIDE_CLIENT_ACCESS: Permission = Permission::DecideClientAccess;
+
+fn no_such(field: &str) -> Error {
+    UserError::new(UserErrorCode::NotFound, "There is no such connection for this account.").at([field]).into()
+}
+
+async fn find(tx: &Tx, id: ConnectionId) -> Result<Option<connection::Model>> {
+    select::<connection::Entity>("c").push(" WHERE c.id = ").bind(id).one(tx.db(), model("c")).await
+}
+
+/// The request that is named, before it is known who asks for it.
+async fn peek(app: &App, tx: &Tx, named: &Named<ConnectionId>) -> Result<Option<connection::Model>> {
+    match named {
+        Named::Id(id) => find(tx, *id).await,
+        Named::Token(token) => {
+            let Some(id) = Keys::link_id(token).map(ConnectionId) else { return Ok(None) };
+            Ok(find(tx, id).await?.filter(|row| app.keys.is_link(token, Purpose::AccessRequest, id.0, row.version)))
+        }
+    }
+}
+
+/// The logs that a change of a connection concerns: the agency's, the client's once known, and the addressed user's own (E1).
+async fn logs(tx: &Tx, row: &connection::Model) -> Result<Vec<LogId>> {
+    let addressed = addressed_users(tx.db(), [row.client_email_key.as_str()].into_iter()).await?;
+    let accounts = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
+    Ok(accounts.chain(addressed.into_values().map(LogId::from)).collect())
+}
+
+/// The request that is named, held and read again: of two who answer at once, the second sees what the first did.
+async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &Named<ConnectionId>) -> Result<(Actor, connection::Model)> {
+    let peeked = peek(app, tx, named).await?;
+    let also = match &peeked {
+        Some(row) => logs(tx, row).await?,
+        None => Vec::new(),
+    };
+    let actor = tx.authorize(caller, DECIDE_CLIENT_ACCESS, also).await?;
+    let field = named.field("connectionId");
+    needs_verified_email(&actor.user)?;
+    // Who bears the link may answer, and who has the address and proved it (C3); nobody else learns that there is a request.
+    let row = peeked
+        .filter(|row| matches!(named, Named::Token(_)) || actor.verified_email_key() == Some(row.client_email_key.as_str()));
+    let row = find(tx, row.ok_or_else(|| no_such(field))?.id).await?.ok_or_else(|| no_such(field))?;
+    rules::answerable(&row, tx.now, field)?;
+    Ok((actor, row))
+}
+
+/// What the client decides.
+pub struct Approval {
+    /// Which request.
+    pub named: Named<ConnectionId>,
+    /// The account that the client believes to act in.
+    pub account: Option<AccountId>,
+    /// The ceiling.
+    pub level: UserLevel,
+}
+
+/// Lets the agency into the account that the approver acts in, up to a level (C5, C6).
+pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval) -> Result<connection::Model> {
+    app.tx(async |tx| {
+        let (actor, row) = answer_of(app, tx, caller, &input.named).await?;
+        let client = actor.seat()?.account.id;
+        let field = input.named.field("connectionId");
+        right_account(&actor, input.account)?;
+        assignable(input.level)?;
+        if row.agency_id == client {
+            return Err(UserError::new(
+                UserErrorCode::OwnAccount,
+                "An account can't be its own client: act in the client's account.",
+            )
+            .at([field])
+            .into());
+        }
+        let sql =
+            Sql::new("UPDATE connections SET status = 'active', client_id = ").bind(client).push(", level = ").bind(input.level);
+        let sql = sql
+            .push(", decided_by = ")
+            .bind(actor.user.id)
+            .push(", decided_at = ")
+            .bind(tx.now)
+            .push(" WHERE id = ")
+            .bind(row.id);
+        // Both accounts are held, so this look is as good as the unique index behind it.
+        if is_connected(tx, row.agency_id, client).await? {
+            return Err(UserError::new(UserErrorCode::AlreadyConnected, "This agency has access to this account already.")
+                .at([field])
+                .into());
+        }
+        sql.run(tx.db()).await?;
+        let row = find(tx, row.id).await?.ok_or_else(|| no_such(field))?;
+        place_requester(tx, &row, input.level).await?;
+        let event = tx.append(decided(&actor, &row, EventKind::ClientAccessApproved, None), logs(tx, &row).await?);
+        mail_agency(tx, &row, MailKind::AccessApproved, event).await?;
+        Ok(row)
+    })
+    .await
+}
+
+async fn is_connected(tx: &Tx, agency: AccountId, client: AccountId) -> Result<bool> {
+    let sql = Sql::new("SELECT count(*) FROM connections WHERE status = 'active' AND agency_id = ").bind(agency);
+    Ok(sql.push(" AND client_id = ").bind(client).count(tx.db()).await? > 0)
+}
+
+fn right_account(actor: &Actor, named: Option<AccountId>) -> Result<()> {
+    if named.is_none_or(|account| actor.acts_in(account)) {
+        return Ok(());
+    }
+    Err(UserError::new(UserErrorCode::WrongAccount, "This request acts in another account: switchAccount first.")
+        .at(["accountId"])
+        .into())
+}
+
+fn decided(actor: &Actor, row: &connection::Model, kind: EventKind, change: Option<(String, String)>) -> Happening {
+    Happening { kind, actor: Some(actor.user.id), via: actor.via(), subject: row.id.0, change }
+}
+
+/// The requester gets a place at the ceiling, if they are still a direct user of the agency (C6).
+async fn place_requester(tx: &Tx, row: &connection::Model, level: UserLevel) -> Result<()> {
+    if member_of(tx, row.agency_id, row.requested_by).await?.is_none() {
+        return Ok(());
+    }
+    let place =
+        place::Model { id: tx.id(), connection_id: row.id, user_id: row.requested_by, level, added_by: None, added_at: tx.now };
+    place::Entity::insert(place.into_active_model()).exec_without_returning(tx.db()).await?;
+    Ok(())
+}
+
+/// Tells the agency's Owner and the requester, if they are still of the agency (C6).
+async fn mail_agency(tx: &Tx, row: &connection::Model, kind: MailKind, event: EventId) -> Result<()> {
+    let mut people = BTreeSet::from([owner_of(tx, row.agency_id).await?]);
+    if member_of(tx, row.agency_id, row.requested_by).await?.is_some() {
+        people.insert(row.requested_by);
+    }
+    mail_users(tx, row, kind, event, people).await
+}
+
+async fn owner_of(tx: &Tx, account: AccountId) -> Result<UserId> {
+    Ok(crate::accounts::ops::find(tx, account).await?.owner_id)
+}
+
+async fn mail_users(tx: &Tx, row: &connection::Model, kind: MailKind, event: EventId, people: BTreeSet<UserId>) -> Result<()> {
+    for id in people {
+        let user = find_user(tx, id).await?;
+        let to = (user.email.as_str(), user.email_key.as_str());
+        tx.mail(&[Outgoing { kind, event, subject: row.id.0, version: 0, to, user: Some(id) }]).await?;
+    }
+    Ok(())
+}
+
+/// Turns the agency down.
+pub async fn decline_client_request(app: &App, caller: &Caller, named: Named<ConnectionId>) -> Result<connection::Model> {
+    app.tx(async |tx| {
+        let (actor, row) = answer_of(app, tx, caller, &named).await?;
+        let sql = Sql::new("UPDATE connections SET status = 'declined', decided_by = ")
+            .bind(actor.user.id)
+            .push(", decided_at = ")
+            .bind(tx.now);
+        sql.push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
+        let event = tx.append(decided(&actor, &row, EventKind::ClientAccessDeclined, None), logs(tx, &row).await?);
+        mail_agency(tx, &row, MailKind::AccessDeclined, event).await?;
+        find(tx, row.id).await?.ok_or_else(|| no_such("connectionId"))
+    })
+    .await
+}
+
+/// Changes the ceiling, which binds at once; places keep their level (C8).
+pub async fn set_connection_level(app: &App, caller: &Caller, id: ConnectionId, level: UserLevel) -> Result<connection::Model> {
+    app.tx(async |tx| {
+        let peeked = find(tx, id).await?;
+        let actor = tx.authorize(caller, DECIDE_CLIENT_ACCESS, peeked.iter().map(|row| row.agency_id.into()).collect()).await?;
+        let row = find(tx, id).await?.filter(|row| row.client_id.is_some_and(|client| actor.acts_in(client)));
+        let row = row.ok_or_else(|| no_such("connectionId"))?;
+        rules::active(&row)?;
+        assignable(level)?;
+        if row.level != Some(level) {
+            Sql::new("UPDATE connections SET level = ").bind(level).push(" WHERE id = ").bind(id).run(tx.db()).await?;
+            let change = row.level.map(|before| (before.title().to_owned(), level.title().to_owned()));
+            let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
+            tx.append(decided(&actor, &row, EventKind::ClientAccessLevelChanged, change), logs);
+        }
+        find(tx, id).await?.ok_or_else(|| no_such("connectionId"))
+    })
+    .await
+}
+
+/// Ends the agency's access: by the client, or by the agency's Owner, Admins or the requester (C9).
+pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId) -> Result<connection::Model> {
+    app.tx(async |tx| {
+        let peeked = find(tx, id).await?;
+        let both = peeked.iter().flat_map(|row| [Some(row.agency_id), row.client_id]).flatten().map(LogId::from).collect();
+        let actor = tx.actor(caller, both).await?;
+        let here = actor.seat()?.account.id;
+        let row = find(tx, id).await?.filter(|row| row.agency_id == here || row.client_id == Some(here));
+        let row = row.ok_or_else(|| no_such("connectionId"))?;
+        let by = may_end(&actor, &row)?;
+        rules::active(&row)?;
+        let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now).push(" WHERE id = ").bind(id);
+        sql.run(tx.db()).await?;
+        Sql::new("DELETE FROM places WHERE connection_id = ").bind(id).run(tx.db()).await?;
+        let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
+        let ended = decided(&actor, &row, EventKind::ClientAccessEnded, Some((by.to_owned(), String::new())));
+        let event = tx.append(ended, logs);
+        match row.client_id {
+            Some(client) if by == BY_AGENCY => {
+                mail_users(tx, &row, MailKind::ConnectionEnded, event, BTreeSet::from([owner_of(tx, client).await?])).await?;
+            }
+            _ => mail_agency(tx, &row, MailKind::ConnectionEnded, event).await?,
+        }
+        find(tx, id).await?.ok_or_else(|| no_such("connectionId"))
+    })
+    .await
+}
+
+/// From which side the actor may end it.
+fn may_end(actor: &Actor, row: &connection::Model) -> Result<&'static str> {
+    if row.client_id.is_some_and(|client| actor.acts_in(client)) {
+        return actor.may(DECIDE_CLIENT_ACCESS).map(|_| BY_CLIENT);
+    }
+    let seat = actor.seat()?;
+    let may = seat.via.is_none() && (seat.level >= UserLevel::Admin || row.requested_by == actor.user.id);
+    if may {
+        return Ok(BY_AGENCY);
+    }
+    let reason = "Of the agency, its Owner, its Admins and whoever asked for the access may end it.".to_owned();
+    Err(Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into())
+}

@@ -1,0 +1,330 @@
+//! Connections as clients see them, loaded with all that they lead to: a fixed number of statements for a page of any length.
+
+use crate::{
+    accounts::api::{self as accounts, Account},
+    actor::Actor,
+    api::{Ask, Asked, Connection, Edge, PageArgs, cursor_id},
+    app::App,
+    db::{Sql, columns, model, select},
+    error::Result,
+    invitations::api::Delivery,
+    mail::outbox,
+    permission::Permission,
+    users::{self, User},
+};
+use async_graphql::{ComplexObject, Context, SimpleObject};
+use entity::{
+    ConnectionId, Moment, PlaceId, UserLevel,
+    connection::{self, ConnectionStatus},
+    mail::MailKind,
+    place,
+};
+use std::collections::HashMap;
+
+/// How many places of each connection are loaded with a list; a longer list of them is paged by its own field.
+const PLACES: i64 = 21;
+
+/// One agency's access to one client, from the request on.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(complex, serial)]
+pub struct ClientConnection {
+    /// Its id.
+    pub id: ConnectionId,
+    /// What became of it. Expiry is true from its moment on.
+    status: ConnectionStatus,
+    /// The account that asks.
+    agency: Account,
+    /// The account that lets it in. Null until the request is approved.
+    client: Option<Account>,
+    /// The address that was asked.
+    client_email: Option<String>,
+    /// What the agency wrote.
+    message: Option<String>,
+    /// The level that the agency asked for.
+    requested_level: Option<UserLevel>,
+    /// The ceiling for everyone of the agency; null until approved.
+    level: Option<UserLevel>,
+    /// Who asked.
+    requested_by: Option<User>,
+    /// Who approved or declined.
+    decided_by: Option<User>,
+    /// When it was asked.
+    created_at: Moment,
+    /// Until when the request can be answered.
+    expires_at: Option<Moment>,
+    /// When it was approved, declined, canceled or expired.
+    decided_at: Option<Moment>,
+    /// When the access ended.
+    ended_at: Option<Moment>,
+    /// What became of the latest e-mail.
+    delivery: Option<Delivery>,
+    #[graphql(skip)]
+    places: Option<Places>,
+    #[graphql(skip)]
+    row: connection::Model,
+}
+
+impl ClientConnection {
+    /// The agency's name, for sentences.
+    pub fn agency_name(&self) -> &str {
+        self.agency.title()
+    }
+
+    /// The client's name, or the address that was asked, for sentences.
+    pub fn client_name(&self) -> &str {
+        self.client.as_ref().map_or(self.row.client_email.as_str(), Account::title)
+    }
+}
+
+#[ComplexObject]
+impl ClientConnection {
+    /// Which of the agency's users may act in the client's account, and at which level: the highest first.
+    #[graphql(complexity = "5 + first.unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Option<async_graphql::Result<Connection<ConnectionUserEdge>>> {
+        let page = PageArgs { first, after, ..PageArgs::default() };
+        Some(self.page_of_users(ctx, &page).await.map_err(Into::into))
+    }
+}
+
+impl ClientConnection {
+    async fn page_of_users(&self, ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<ConnectionUserEdge>> {
+        let window = page.window("connection.users")?;
+        let after = cursor_id::<PlaceId>(window.after.as_ref())?;
+        let actor = ctx.actor().await?;
+        let enough = i64::try_from(window.limit()).is_ok_and(|limit| limit <= PLACES);
+        let places = match &self.places {
+            Some(places) if after.is_none() && enough => places.clone(),
+            _ => {
+                let limit = i64::try_from(window.limit()).unwrap_or(PLACES);
+                load_places(ctx.app(), actor, &[self.id], after, limit).await?.remove(&self.id).unwrap_or_default()
+            }
+        };
+        let limit = usize::try_from(window.limit()).unwrap_or(usize::MAX);
+        let node = |place: Place| {
+            let Place { row, user, added_by } = place;
+            ConnectionUser {
+                id: row.id,
+                user,
+                connection: Box::new(self.clone()),
+                level: row.level,
+                added_by,
+                added_at: row.added_at,
+            }
+        };
+        let rows: Vec<_> = places.first.into_iter().take(limit).map(node).collect();
+        Ok(window.page(
+            rows,
+            places.total,
+            |node, cursor| ConnectionUserEdge { cursor, node },
+            |row: &ConnectionUser| vec![row.id.to_string()],
+        ))
+    }
+}
+
+/// An agency user's place on a connection; what counts is the lower of `level` and the connection's.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(serial)]
+pub struct ConnectionUser {
+    /// The place's id.
+    pub id: PlaceId,
+    /// Who has it.
+    user: User,
+    /// On which connection.
+    connection: Box<ClientConnection>,
+    /// Their level, which the connection's may lower.
+    level: UserLevel,
+    /// Who gave it; null when it came with the approval.
+    added_by: Option<User>,
+    /// Since when.
+    added_at: Moment,
+}
+
+/// One entry of a connection's users.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct ConnectionUserEdge {
+    /// Where it stands in the list.
+    cursor: String,
+    /// The user's place.
+    node: ConnectionUser,
+}
+
+impl Edge for ConnectionUserEdge {
+    type Node = ConnectionUser;
+    fn node(&self) -> &ConnectionUser {
+        &self.node
+    }
+    fn cursor(&self) -> &str {
+        &self.cursor
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    row: place::Model,
+    user: User,
+    added_by: Option<User>,
+}
+
+/// The first places of a connection, and how many it has.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    first: Vec<Place>,
+    total: u64,
+}
+
+/// The first places of each connection after a cursor: two statements, however many connections.
+async fn load_places(
+    app: &App,
+    actor: &Actor,
+    ids: &[ConnectionId],
+    after: Option<PlaceId>,
+    limit: i64,
+) -> Result<HashMap<ConnectionId, Places>> {
+    let counted = "SELECT p.*, ROW_NUMBER() OVER (PARTITION BY p.connection_id ORDER BY p.id) AS place, \
+                   COUNT(*) OVER (PARTITION BY p.connection_id) AS total FROM places p WHERE p.connection_id IN ";
+    let sql = Sql::new(format!("SELECT {}, p.total AS total FROM (", columns::<place::Entity>("p")))
+        .push(counted)
+        .list(ids.iter().copied());
+    let sql = match after {
+        // The number of the whole is told by the first page; what follows counts on from the cursor.
+        Some(after) => sql.push(" AND p.id > ").bind(after),
+        None => sql,
+    };
+    let sql = sql.push(") p WHERE p.place <= ").bind(limit).push(" ORDER BY p.id");
+    let read = |row: &sea_orm::QueryResult| Ok((model::<place::Model>("p")(row)?, row.try_get::<i64>("", "total")?));
+    let rows = sql.all(app.reader(), read).await?;
+    let people = rows.iter().flat_map(|(place, _)| [Some(place.user_id), place.added_by]).flatten().collect();
+    let people = users::load(app.reader(), Some(actor), people).await?;
+    let mut places: HashMap<ConnectionId, Places> = HashMap::new();
+    for (row, total) in rows {
+        let Some(user) = people.get(&row.user_id).cloned() else { continue };
+        let added_by = row.added_by.and_then(|id| people.get(&id).cloned());
+        let of = places.entry(row.connection_id).or_default();
+        of.total = u64::try_from(total).unwrap_or_default();
+        of.first.push(Place { row, user, added_by });
+    }
+    Ok(places)
+}
+
+/// What of the relations a query asks for, so that nothing is loaded in vain.
+#[derive(Clone, Copy, Debug)]
+pub struct Wants {
+    people: bool,
+    delivery: bool,
+    places: bool,
+}
+
+impl Wants {
+    /// All but the places, which load themselves: right for a single connection.
+    pub const ONE: Self = Self { people: true, delivery: true, places: false };
+
+    /// What a list asks of its nodes.
+    pub fn of(asked: &Asked<'_>) -> Self {
+        Self {
+            people: asked.node("requestedBy") || asked.node("decidedBy"),
+            delivery: asked.node("delivery"),
+            places: asked.node("users"),
+        }
+    }
+}
+
+/// Connections with all that they lead to.
+pub async fn view(
+    ctx: &Context<'_>,
+    actor: Option<&Actor>,
+    rows: Vec<connection::Model>,
+    wants: Wants,
+) -> Result<Vec<ClientConnection>> {
+    view_in(ctx.app(), actor, rows, wants).await
+}
+
+/// As [`view`], where there is no GraphQL context.
+pub async fn view_in(
+    app: &App,
+    actor: Option<&Actor>,
+    rows: Vec<connection::Model>,
+    wants: Wants,
+) -> Result<Vec<ClientConnection>> {
+    let (db, now) = (app.reader(), app.now());
+    let accounts =
+        accounts::load(db, actor, rows.iter().flat_map(|row| [Some(row.agency_id), row.client_id]).flatten().collect()).await?;
+    let people =
+        rows.iter().filter(|_| wants.people).flat_map(|row| [Some(row.requested_by), row.decided_by]).flatten().collect();
+    let people = users::load(db, actor, people).await?;
+    let deliveries = match rows.as_slice() {
+        [_, ..] if wants.delivery => {
+            outbox::latest(db, MailKind::AccessRequest, rows.iter().map(|row| row.id.0).collect()).await?
+        }
+        _ => HashMap::new(),
+    };
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let mut places = match actor {
+        Some(actor) if wants.places && !ids.is_empty() => Some(load_places(app, actor, &ids, None, PLACES).await?),
+        _ => None,
+    };
+    let seen = rows.into_iter().filter_map(|row| {
+        Some(ClientConnection {
+            id: row.id,
+            status: row.status_at(now),
+            agency: accounts.get(&row.agency_id)?.clone(),
+            client: row.client_id.and_then(|id| accounts.get(&id).cloned()),
+            client_email: Some(row.client_email.clone()),
+            message: row.message.clone(),
+            requested_level: row.requested_level,
+            level: row.level,
+            requested_by: people.get(&row.requested_by).cloned(),
+            decided_by: row.decided_by.and_then(|id| people.get(&id).cloned()),
+            created_at: row.created_at,
+            expires_at: Some(row.expires_at),
+            decided_at: row.decided_at,
+            ended_at: row.ended_at,
+            delivery: deliveries.get(&row.id.0).cloned().map(Delivery::from),
+            places: places.as_mut().map(|places| places.remove(&row.id).unwrap_or_default()),
+            row,
+        })
+    });
+    Ok(seen.collect())
+}
+
+/// Connections that the actor may know of by id: those of the account that they act in, if they may see such a list or
+/// have a place on it, those addressed to them, and the one that they act through.
+pub async fn load_visible(app: &App, actor: &Actor, ids: &[ConnectionId]) -> Result<Vec<ClientConnection>> {
+    let seat = actor.seat_if_any();
+    let here = |permission| seat.filter(|seat| seat.may(permission)).map(|seat| seat.account.id);
+    let direct = seat.filter(|seat| seat.via.is_none()).map(|seat| seat.account.id);
+    let via = seat.and_then(|seat| seat.via.as_ref()).map(|via| via.id);
+    let sql = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids.iter().copied());
+    let sql = sql.push(" AND (c.agency_id = ").bind(here(Permission::RequestClientAccess));
+    let sql = sql.push(" OR c.client_id = ").bind(here(Permission::DecideClientAccess)).push(" OR c.id = ").bind(via);
+    let sql = sql.push(" OR c.client_email_key = ").bind(actor.verified_email_key()).push(" OR c.agency_id = ").bind(direct);
+    let sql = sql
+        .push(" AND EXISTS (SELECT 1 FROM places p WHERE p.connection_id = c.id AND p.user_id = ")
+        .bind(actor.user.id)
+        .push("))");
+    let rows = sql.all(app.reader(), model("c")).await?;
+    view_in(app, Some(actor), rows, Wants::ONE).await
+}
+
+/// Places that the actor may know of by id: those of connections that they may know of.
+pub async fn load_visible_places(app: &App, actor: &Actor, ids: &[PlaceId]) -> Result<Vec<ConnectionUser>> {
+    let rows: Vec<place::Model> =
+        select::<place::Entity>("p").push(" WHERE p.id IN ").list(ids.iter().copied()).all(app.reader(), model("p")).await?;
+    let of: Vec<_> = rows.iter().map(|row| row.connection_id).collect();
+    let connections = load_visible(app, actor, &of).await?;
+    let people =
+        users::load(app.reader(), Some(actor), rows.iter().flat_map(|row| [Some(row.user_id), row.added_by]).flatten().collect())
+            .await?;
+    let seen = rows.into_iter().filter_map(|row| {
+        let connection = Box::new(connections.iter().find(|connection| connection.id == row.connection_id)?.clone());
+        let user = people.get(&row.user_id)?.clone();
+        let added_by = row.added_by.and_then(|id| people.get(&id).cloned());
+        Some(ConnectionUser { id: row.id, user, connection, level: row.level, added_by, added_at: row.added_at })
+    });
+    Ok(seen.collect())
+}

@@ -1,0 +1,241 @@
+//! The database: SQLite or PostgreSQL, and all that the two disagree on.
+//!
+//! On SQLite one connection writes and a few read, so writers queue here instead of failing there; `synchronous=FULL`, so an
+//! acknowledged write survives the machine. Lists and look-ups that join are plain SQL (`$1` works on both), built by [`Sql`].
+//! Nothing outside this file asks which database it is.
+
+use crate::error::{Error, Fault, Result};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityName,
+    EntityTrait, FromQueryResult, IdenStatic, Iterable, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait, Value, sqlx,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// How long a request waits for a connection before it is told that the server is overloaded.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long SQLite waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(5);
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 10;
+/// How many rows go into one INSERT, under both databases' limit of parameters.
+pub const ROWS_PER_INSERT: usize = 500;
+
+/// The database's connections.
+#[derive(Clone)]
+pub struct Db {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    statements: Arc<AtomicU64>,
+}
+
+impl Db {
+    /// Connects to `sqlite://file` (made if it is not there) or `postgres://…`.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let statements = Arc::<AtomicU64>::default();
+        let (reader, writer) = if url.starts_with("sqlite:") {
+            let writer = open(url, 1, &statements).await?;
+            (open(url, SQLITE_READERS, &statements).await?, writer)
+        } else {
+            let pool = open(url, POSTGRES_CONNECTIONS, &statements).await?;
+            (pool.clone(), pool)
+        };
+        Ok(Self { reader, writer, statements })
+    }
+
+    /// For reading outside a transaction.
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// For migrating.
+    pub fn writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
+    /// How many statements ran so far: what a page costs is counted, not guessed.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Closes all connections; SQLite then puts its log away, and nothing but the one file is left.
+    pub async fn close(&self) {
+        for pool in [&self.reader, &self.writer] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::warn!(%error, "a connection could not be closed");
+            }
+        }
+    }
+
+    /// Begins a transaction that may write: on SQLite it takes the write lock at once, since one that takes it later can lose.
+    #[expect(clippy::disallowed_methods, reason = "App::tx begins its transactions here")]
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction> {
+        let options =
+            TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        Ok(self.writer.begin_with_options(options).await?)
+    }
+}
+
+async fn open(url: &str, connections: u32, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections).acquire_timeout(ACQUIRE).sqlx_logging(false);
+    options.test_before_acquire_if_idle_for(Duration::from_secs(5));
+    options.map_sqlx_sqlite_opts(|options| {
+        options
+            .create_if_missing(true)
+            .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
+            .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+            .foreign_keys(true)
+    });
+    // A transaction that its program forgot must not hold its locks for ever.
+    options.map_sqlx_postgres_opts(|options| {
+        options.options([("idle_in_transaction_session_timeout", "10s"), ("lock_timeout", "10s")])
+    });
+    let mut db = Database::connect(options).await?;
+    let statements = statements.clone();
+    db.set_metric_callback(move |_| {
+        statements.fetch_add(1, Ordering::Relaxed);
+    });
+    Ok(db)
+}
+
+/// Whether the same transaction may succeed when it is run again: it lost against another one.
+pub(crate) fn is_worth_another_try(error: &DbErr) -> bool {
+    // PostgreSQL: serialization failure, deadlock. SQLite: busy, locked and their extended codes.
+    match driver_code(error).as_deref() {
+        Some("40001" | "40P01") => true,
+        Some(code) => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6) && code < 10_000),
+        None => false,
+    }
+}
+
+fn driver_code(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))
+    | DbErr::Conn(RuntimeErr::SqlxError(error))) = error
+    else {
+        return None;
+    };
+    match &**error {
+        sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
+        _ => None,
+    }
+}
+
+/// Turns a unique violation of the very statement into what it means.
+pub trait OnTaken<T> {
+    /// What the violation means.
+    fn on_taken(self, meaning: impl FnOnce() -> Error) -> Result<T>;
+}
+
+impl<T> OnTaken<T> for Result<T, DbErr> {
+    fn on_taken(self, meaning: impl FnOnce() -> Error) -> Result<T> {
+        self.map_err(|error| match error.sql_err() {
+            Some(sea_orm::SqlErr::UniqueConstraintViolation(_)) => meaning(),
+            _ => error.into(),
+        })
+    }
+}
+
+/// A statement in the making: text and parameters grow together, so no value is ever part of the text.
+pub struct Sql {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Sql {
+    /// Begins with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), values: Vec::new() }
+    }
+
+    /// Adds text.
+    #[must_use]
+    pub fn push(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self.text.push('$');
+        self.text.push_str(&self.values.len().to_string());
+        self
+    }
+
+    /// Adds `(…, …)` with a parameter for each value; with none, a list that nothing is in.
+    #[must_use]
+    pub fn list<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.text.push('(');
+        let first = self.values.len();
+        for value in values {
+            if self.values.len() > first {
+                self.text.push_str(", ");
+            }
+            self = self.bind(value);
+        }
+        if self.values.len() == first {
+            self.text.push_str("NULL");
+        }
+        self.text.push(')');
+        self
+    }
+
+    fn statement(self, backend: DbBackend) -> Statement {
+        Statement::from_sql_and_values(backend, self.text, self.values)
+    }
+
+    /// All rows, each read by `read`.
+    pub async fn all<T>(self, db: &impl ConnectionTrait, read: impl Fn(&QueryResult) -> Result<T, DbErr>) -> Result<Vec<T>> {
+        let rows = db.query_all_raw(self.statement(db.get_database_backend())).await?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// The first row, if there is one.
+    pub async fn one<T>(self, db: &impl ConnectionTrait, read: impl Fn(&QueryResult) -> Result<T, DbErr>) -> Result<Option<T>> {
+        let row = db.query_one_raw(self.statement(db.get_database_backend())).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    /// The one number that a `SELECT count(*)` answers.
+    pub async fn count(self, db: &impl ConnectionTrait) -> Result<u64> {
+        let count: Option<i64> = self.one(db, |row| row.try_get_by_index(0)).await?;
+        count.and_then(|count| count.try_into().ok()).ok_or_else(|| Fault::new("a count without a number").into())
+    }
+
+    /// Runs it; answers how many rows it touched.
+    pub async fn run(self, db: &impl ConnectionTrait) -> Result<u64> {
+        Ok(db.execute_raw(self.statement(db.get_database_backend())).await?.rows_affected())
+    }
+}
+
+/// Every column of a table under an alias, named so that [`model`] finds them: `u.id AS u_id, u.name AS u_name, …`.
+pub fn columns<E: EntityTrait>(alias: &str) -> String {
+    let columns = E::Column::iter().map(|column| format!("{alias}.{0} AS {alias}_{0}", column.as_str()));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// Every row's columns of one table: `SELECT u.id AS u_id, … FROM users u`.
+pub fn select<E: EntityTrait + EntityName>(alias: &str) -> Sql {
+    Sql::new(format!("SELECT {} FROM {} {alias}", columns::<E>(alias), E::default().table_name()))
+}
+
+/// The row that was selected with [`columns`] under an alias.
+pub fn model<M: FromQueryResult>(alias: &'static str) -> impl Fn(&QueryResult) -> Result<M, DbErr> {
+    move |row| M::from_query_result(row, &format!("{alias}_"))
+}
+
+/// The pattern for `LOWER(…) LIKE … ESCAPE '\\'` that finds a text anywhere in another, whatever wildcards it has.
+pub fn contains(text: &str) -> String {
+    let escaped = text.trim().to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}

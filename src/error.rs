@@ -1,0 +1,323 @@
+//! One error for the whole server, one table of codes, one way out.
+//!
+//! What the person can mend is a [`UserError`] and ends in a payload's `userErrors`. What a request may not do is [`Denied`]
+//! and becomes a GraphQL error with its code. All else is a fault: [`seal`] logs it once, with its cause and the request's id,
+//! and the client sees the id alone.
+
+use crate::{http::RequestId, permission::Permission};
+use async_graphql::{Enum, ErrorExtensionValues, InputType, Response, Value};
+use entity::{Moment, NodeId, UserLevel};
+use sea_orm::DbErr;
+use std::{fmt, sync::Arc};
+
+/// What an operation answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation did nothing.
+#[derive(Clone, Debug)]
+pub enum Error {
+    /// The person can mend it.
+    User(Box<UserError>),
+    /// The request may not do this, or not now.
+    Denied(Denied),
+    /// The transaction lost against another one and may be run again; outside of one, the same as a fault.
+    Contended(Fault),
+    /// Something broke.
+    Fault(Fault),
+}
+
+macro_rules! user_error_codes {
+    ($($(#[$doc:meta])* $code:ident)*) => {
+        /// What is wrong with an input, for a program to act on.
+        #[derive(Clone, Copy, Debug, Enum, Eq, PartialEq)]
+        pub enum UserErrorCode { $($(#[$doc])* $code,)* }
+    };
+}
+
+user_error_codes! {
+    /// The value can't be: empty, too long, malformed.
+    Invalid
+    /// There is no such thing, or none that this account may know of.
+    NotFound
+    /// Somebody has it already.
+    Taken
+    /// It was valid until a moment that has passed.
+    Expired
+    /// It was answered or taken back already.
+    AlreadyDecided
+    /// It has ended, or has not begun.
+    NotActive
+    /// The request acts in another account than the input says.
+    WrongAccount
+    /// This level can't be given.
+    LevelNotAssignable
+    /// The day's limit is used up; `retryAt` says until when.
+    DailyLimitReached
+    /// The account's plan does not have this level.
+    LevelNotInPlan
+    /// The account's plan has no seat left.
+    NoSeatsLeft
+    /// The plan is too small for the users and pending invitations that there are; `blockers` names them.
+    PlanTooSmall
+    /// That person is a user of the account already.
+    AlreadyAUser
+    /// That address has a pending invitation to the account.
+    AlreadyInvited
+    /// The agency has access to that account already.
+    AlreadyConnected
+    /// The agency has a pending request to that address.
+    AlreadyRequested
+    /// The account has to join the partner program first.
+    NotInPartnerProgram
+    /// The account has to enable client access first.
+    ClientAccessDisabled
+    /// An account can't be its own client.
+    OwnAccount
+    /// The login or the password is wrong.
+    WrongCredentials
+    /// The user has to verify their e-mail address first.
+    EmailNotVerified
+    /// The password is too easily guessed.
+    WeakPassword
+}
+
+/// Something that the person can mend.
+#[derive(Clone, Debug)]
+pub struct UserError {
+    /// For programs.
+    pub code: UserErrorCode,
+    /// For people: what is wrong and how to mend it.
+    pub message: String,
+    /// The path of the input that is at fault.
+    pub field: Option<Vec<String>>,
+    /// The value at fault, where an entry held several.
+    pub value: Option<String>,
+    /// When the same would be allowed.
+    pub retry_at: Option<Moment>,
+    /// Who or what is in the way.
+    pub blockers: Vec<NodeId>,
+}
+
+impl UserError {
+    /// An error with a code and a sentence for people.
+    pub fn new(code: UserErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: None, value: None, retry_at: None, blockers: Vec::new() }
+    }
+
+    /// Says which input is at fault.
+    #[must_use]
+    pub fn at<P: ToString>(mut self, path: impl IntoIterator<Item = P>) -> Self {
+        self.field = Some(path.into_iter().map(|part| part.to_string()).collect());
+        self
+    }
+
+    /// Says which value of an entry is at fault.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<String>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// Says when the same would be allowed.
+    #[must_use]
+    pub fn retry_at(mut self, at: Moment) -> Self {
+        self.retry_at = Some(at);
+        self
+    }
+
+    /// Says who or what is in the way.
+    #[must_use]
+    pub fn blockers(mut self, blockers: Vec<NodeId>) -> Self {
+        self.blockers = blockers;
+        self
+    }
+}
+
+impl From<UserError> for Error {
+    fn from(error: UserError) -> Self {
+        Self::User(Box::new(error))
+    }
+}
+
+/// A request that may not do what it asks, or not now.
+#[derive(Clone, Debug)]
+pub enum Denied {
+    /// Nobody is signed in, or no longer.
+    Unauthenticated(&'static str),
+    /// The token names an account that the user can't act in (L8), or none.
+    AccountAccessEnded,
+    /// The viewer's level, or the way they came, does not allow it.
+    Forbidden {
+        /// What was asked for, where it is a row of the matrix.
+        permission: Option<Permission>,
+        /// The viewer's level, when they act in an account.
+        level: Option<UserLevel>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A cursor or an id that is none, or arguments that contradict each other.
+    BadRequest(String),
+    /// Too much is going on; the same may work in a moment.
+    Overloaded,
+}
+
+/// How long a client should wait when the server is overloaded, in seconds.
+pub const RETRY_AFTER: i32 = 1;
+
+impl Denied {
+    /// The code in `extensions.code`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::AccountAccessEnded => "ACCOUNT_ACCESS_ENDED",
+            Self::Forbidden { .. } => "FORBIDDEN",
+            Self::BadRequest(_) => "BAD_REQUEST",
+            Self::Overloaded => "OVERLOADED",
+        }
+    }
+
+    fn extend(&self, extensions: &mut ErrorExtensionValues) {
+        extensions.set("code", self.code());
+        match self {
+            Self::Forbidden { permission, level, reason } => {
+                if let Some(permission) = permission {
+                    extensions.set("permission", permission.name());
+                }
+                extensions.set("level", level.map_or(Value::Null, |level| level_name(level).into()));
+                extensions.set("reason", reason.as_str());
+            }
+            Self::Overloaded => extensions.set("retryAfter", RETRY_AFTER),
+            _ => {}
+        }
+    }
+}
+
+/// A level's name as the API writes it, such as `ADMIN`.
+pub fn level_name(level: UserLevel) -> String {
+    match level.to_value() {
+        Value::Enum(name) => name.to_string(),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unauthenticated(why) => f.write_str(why),
+            Self::AccountAccessEnded => {
+                f.write_str("You can't act in the account that this request names, or it names none. Use switchAccount to go on in another one.")
+            }
+            Self::Forbidden { reason, .. } => f.write_str(reason),
+            Self::BadRequest(what) => f.write_str(what),
+            Self::Overloaded => f.write_str("The server is busy. Try again in a moment."),
+        }
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+/// Something that broke: its cause is for the log alone.
+#[derive(Clone)]
+pub struct Fault(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Fault {
+    /// A fault that is told in words, where no error of a library is the cause.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(cause.into()))
+    }
+
+    fn cause(&self) -> String {
+        let mut text = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(deeper) = cause {
+            // Some errors repeat their cause in their own words.
+            let words = deeper.to_string();
+            if !text.contains(&words) {
+                text = format!("{text}: {words}");
+            }
+            cause = deeper.source();
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fault({})", self.cause())
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        match error {
+            DbErr::ConnectionAcquire(_) => Denied::Overloaded.into(),
+            error if crate::db::is_worth_another_try(&error) => Self::Contended(Fault::new(error)),
+            error => Fault::new(error).into(),
+        }
+    }
+}
+
+impl Error {
+    /// What the operator reads: of a fault, its cause.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Fault(fault) | Self::Contended(fault) => fault.cause(),
+            other => other.to_string(),
+        }
+    }
+
+    fn extend(&self, extensions: &mut ErrorExtensionValues, id: &RequestId) {
+        match self {
+            Self::Denied(denied) => denied.extend(extensions),
+            // Only mutations refuse an input, and they answer it in their payload.
+            Self::User(_) => extensions.set("code", "BAD_REQUEST"),
+            Self::Fault(_) | Self::Contended(_) => {
+                extensions.set("code", "INTERNAL");
+                extensions.set("requestId", id.0.as_str());
+            }
+        }
+    }
+}
+
+/// What the client reads. async-graphql makes an error of its own of whatever can be displayed, and keeps this one within:
+/// [`seal`] finds it there.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(error) => f.write_str(&error.message),
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Fault(_) | Self::Contended(_) => f.write_str(
+                "Something went wrong on the server. Nothing was changed; the operator finds the cause by the request's id.",
+            ),
+        }
+    }
+}
+
+/// Gives every error of an answer its code: a fault is logged here, once, with its cause and the request's id.
+pub fn seal(response: &mut Response, id: &RequestId) {
+    for error in &mut response.errors {
+        let ours = error.source::<Error>().cloned();
+        let extensions = error.extensions.get_or_insert_default();
+        match ours {
+            Some(ours) => {
+                if let Error::Fault(fault) | Error::Contended(fault) = &ours {
+                    tracing::error!(request_id = %id.0, path = ?error.path, cause = %fault.cause(), "a request failed");
+                }
+                ours.extend(extensions, id);
+            }
+            // Parsing and validation have no codes of their own.
+            None if extensions.get("code").is_none() => extensions.set("code", "BAD_REQUEST"),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Events as clients see them, and the audit log.
+
+use super::summary::{Names, summary};
+use crate::{
+    accounts::api::{self as accounts, Account},
+    actor::Actor,
+    api::{Ask, Asked, Connection, Edge, PageArgs, Window},
+    app::App,
+    connections::{self, view::ClientConnection},
+    db::{Sql, columns, model},
+    error::{Denied, Result},
+    invitations::api::{self as invitations, Invitation},
+    permission::Permission,
+    schema::Node,
+    users::{self, AccountUser, User},
+};
+use async_graphql::{Context, SimpleObject};
+use entity::{
+    AccountId, ConnectionId, EventId, InvitationId, LogId, MemberId, Moment, UserId,
+    event::{self, EventKind, Subject},
+    member, user,
+};
+use sea_orm::QueryResult;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// One thing that happened. The audit log, the subscriptions and the e-mails all come from it.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(serial)]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// What happened.
+    kind: EventKind,
+    /// When.
+    at: Moment,
+    /// Null for what the system did, such as an expiry.
+    actor: Option<User>,
+    /// The agency, when the actor acted through a connection.
+    via: Option<Account>,
+    /// What it happened to; null when it is gone, or was a session.
+    subject: Option<Box<Node>>,
+    /// The value before, where one changed.
+    before: Option<String>,
+    /// The value after.
+    after: Option<String>,
+    /// A sentence for people.
+    summary: String,
+}
+
+/// One entry of a log.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct EventEdge {
+    /// Where it stands in the list.
+    cursor: String,
+    /// What happened.
+    node: Event,
+}
+
+impl Edge for EventEdge {
+    type Node = Event;
+    fn node(&self) -> &Event {
+        &self.node
+    }
+    fn cursor(&self) -> &str {
+        &self.cursor
+    }
+}
+
+/// Which events of a log are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// What this user did.
+    pub actor: Option<UserId>,
+    /// Of these kinds.
+    pub kinds: Option<Vec<EventKind>>,
+}
+
+/// A log, newest first.
+pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &EventFilter) -> Result<Connection<EventEdge>> {
+    let (app, window) = (ctx.app(), page.window("events")?);
+    let scope = |sql: Sql| {
+        let sql = sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log);
+        let sql = match filter.actor {
+            Some(actor) => sql.push(" AND e.actor_id = ").bind(actor),
+            None => sql,
+        };
+        match &filter.kinds {
+            Some(kinds) => sql.push(" AND e.kind IN ").list(kinds.iter().copied()),
+            None => sql,
+        }
+    };
+    let mut sql = scope(Sql::new(format!("SELECT l.number AS l_number, {}", columns::<event::Entity>("e"))));
+    let (after, before) = numbers(&window)?;
+    if let Some(after) = after {
+        sql = sql.push(" AND l.number < ").bind(after);
+    }
+    if let Some(before) = before {
+        sql = sql.push(" AND l.number > ").bind(before);
+    }
+    let order = if window.backwards() { "" } else { " DESC" };
+    let read = |row: &QueryResult| Ok((row.try_get::<i64>("", "l_number")?, model::<event::Model>("e")(row)?));
+    let rows = sql.push(&format!(" ORDER BY l.number{order} LIMIT {}", window.limit())).all(app.reader(), read).await?;
+    let total = if Asked::of(ctx).total() { scope(Sql::new("SELECT count(*)")).count(app.reader()).await? } else { 0 };
+    let (numbers, events): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let events = view_events(app, ctx.actor().await?, &events).await?;
+    let rows = numbers.into_iter().zip(events).collect();
+    Ok(window.page(
+        rows,
+        total,
+        |(_, node), cursor| EventEdge { cursor, node },
+        |(number, _): &(i64, Event)| vec![number.to_string()],
+    ))
+}
+
+fn numbers(window: &Window) -> Result<(Option<i64>, Option<i64>)> {
+    let number = |key: &Option<Vec<String>>| match key.as_deref() {
+        None => Ok(None),
+        Some([number]) => number.parse().map(Some).map_err(|_| ()),
+        Some(_) => Err(()),
+    };
+    let wrong = |()| Denied::BadRequest("That is no cursor of this list.".into());
+    Ok((number(&window.after).map_err(wrong)?, number(&window.before).map_err(wrong)?))
+}
+
+/// What the events of a page happened to.
+struct Subjects {
+    accounts: HashMap<AccountId, Account>,
+    users: HashMap<UserId, User>,
+    members: HashMap<MemberId, AccountUser>,
+    invitations: HashMap<InvitationId, Invitation>,
+    connections: HashMap<ConnectionId, ClientConnection>,
+}
+
+impl Subjects {
+    /// One statement or a few per kind of subject, however many events.
+    async fn load(app: &App, actor: &Actor, events: &[event::Model]) -> Result<Self> {
+        let ids =
+            |subject: Subject| events.iter().filter(move |event| event.kind.subject() == subject).map(|event| event.subject_id);
+        let via = events.iter().filter_map(|event| event.via_id);
+        let accounts =
+            accounts::load(app.reader(), Some(actor), ids(Subject::Account).map(AccountId).chain(via).collect()).await?;
+        let people = events.iter().filter_map(|event| event.actor_id).chain(ids(Subject::User).map(UserId)).collect();
+        let users = users::load(app.reader(), Some(actor), people).await?;
+        let members = members(app, actor, ids(Subject::Member).map(MemberId).collect()).await?;
+        let invitations = invitations::of_events(app, actor, ids(Subject::Invitation).map(InvitationId).collect()).await?;
+        let connections = connections::api::of_events(app, actor, ids(Subject::Connection).map(ConnectionId).collect()).await?;
+        Ok(Self {
+            accounts,
+            users,
+            members: members.into_iter().map(|member| (member.id, member)).collect(),
+            invitations: invitations.into_iter().map(|invitation| (invitation.id, invitation)).collect(),
+            connections: connections.into_iter().map(|connection| (connection.id, connection)).collect(),
+        })
+    }
+
+    fn node(&self, subject: Subject, id: Uuid) -> Option<Node> {
+        match subject {
+            Subject::Account => self.accounts.get(&AccountId(id)).cloned().map(Node::Account),
+            Subject::User => self.users.get(&UserId(id)).cloned().map(Node::User),
+            Subject::Member => self.members.get(&MemberId(id)).cloned().map(Node::AccountUser),
+            Subject::Invitation => self.invitations.get(&InvitationId(id)).cloned().map(Node::Invitation),
+            Subject::Connection => self.connections.get(&ConnectionId(id)).cloned().map(Node::ClientConnection),
+            Subject::Session => None,
+        }
+    }
+}
+
+async fn members(app: &App, actor: &Actor, ids: Vec<MemberId>) -> Result<Vec<AccountUser>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = Sql::new(format!("SELECT {}, {}", columns::<member::Entity>("m"), columns::<user::Entity>("u")));
+    let sql = sql.push(" FROM members m JOIN users u ON u.id = m.user_id WHERE m.id IN ").list(ids);
+    let read = |row: &QueryResult| {
+        let member: member::Model = model("m")(row)?;
+        let user = User::seen(model("u")(row)?, Some(actor), actor.acts_in(member.account_id));
+        Ok(AccountUser { id: member.id, user, level: member.level, joined_at: member.joined_at })
+    };
+    sql.all(app.reader(), read).await
+}
+
+/// Events with all that they lead to, and their sentences. Who calls has checked that the actor may read their log.
+pub async fn view_events(app: &App, actor: &Actor, events: &[event::Model]) -> Result<Vec<Event>> {
+    let subjects = Subjects::load(app, actor, events).await?;
+    Ok(events.iter().map(|event| seen(event, &subjects)).collect())
+}
+
+fn seen(event: &event::Model, subjects: &Subjects) -> Event {
+    let actor = event.actor_id.and_then(|id| subjects.users.get(&id)).cloned();
+    let via = event.via_id.and_then(|id| subjects.accounts.get(&id)).cloned();
+    let subject = subjects.node(event.kind.subject(), event.subject_id);
+    let (about, client) = match &subject {
+        Some(Node::Account(account)) => (account.title(), ""),
+        Some(Node::User(user)) => (user.title(), ""),
+        Some(Node::AccountUser(member)) => (member.user.title(), ""),
+        Some(Node::Invitation(invitation)) => (invitation.address(), ""),
+        Some(Node::ClientConnection(connection)) => (connection.agency_name(), connection.client_name()),
+        Some(Node::ConnectionUser(_) | Node::Event(_)) | None => ("", ""),
+    };
+    let names = Names {
+        actor: actor.as_ref().map(|user| user.title().to_owned()),
+        via: via.as_ref().map(|account| account.title().to_owned()),
+        subject: about.to_owned(),
+        client: client.to_owned(),
+        change: (event.before.clone().unwrap_or_default(), event.after.clone().unwrap_or_default()),
+    };
+    Event {
+        id: event.id,
+        kind: event.kind,
+        at: event.at,
+        summary: summary(event.kind, &names),
+        actor,
+        via,
+        subject: subject.map(Box::new),
+        before: event.before.clone(),
+        after: event.after.clone().filter(|after| !after.is_empty()),
+    }
+}
+
+/// Events that the actor may know of by id: those of their own log, and of their account's if they may view it.
+pub async fn load_visible(app: &App, actor: &Actor, ids: &[EventId]) -> Result<Vec<Event>> {
+    let here = actor.seat_if_any().filter(|seat| seat.may(Permission::ViewAuditLog)).map(|seat| LogId::from(seat.account.id));
+    let sql = crate::db::select::<event::Entity>("e").push(" WHERE e.id IN ").list(ids.iter().copied());
+    let sql = sql.push(" AND EXISTS (SELECT 1 FROM log_entries l WHERE l.event_id = e.id AND (l.log_id = ").bind(here);
+    let events: Vec<event::Model> =
+        sql.push(" OR l.log_id = ").bind(LogId::from(actor.user.id)).push("))").all(app.reader(), model("e")).await?;
+    view_events(app, actor, &events).await
+}

@@ -1,0 +1,241 @@
+//! Following a log: all that comes after a cursor, in order, once (E3).
+//!
+//! A wake-up says only that a log has grown; its content is always read from the log. The latest entries are kept per log,
+//! so that a thousand listeners of one account cost one query per change and not a thousand. A listener that is behind what
+//! is kept reads the log itself, a page at a time: it is slow alone, and nobody waits for it (E5).
+
+use crate::{
+    actor::{Actor, Caller},
+    app::App,
+    db::{Sql, columns, model},
+    error::{Denied, Result},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use entity::{LogId, event};
+use futures_util::{Stream, future::select_all, stream};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// How many entries of a log are kept, and how many are read at once.
+const KEPT: usize = 256;
+/// How long a listener trusts that it would have been woken. A wake-up may be lost; the log is not.
+const POLL: Duration = Duration::from_secs(20);
+
+/// One event in one log.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its number there.
+    pub number: i64,
+    /// What happened.
+    pub event: event::Model,
+}
+
+/// A place in a log. Opaque to clients, and good for that log alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cursor {
+    log: LogId,
+    number: i64,
+}
+
+impl Cursor {
+    /// After this many entries of a log.
+    pub fn new(log: LogId, number: i64) -> Self {
+        Self { log, number }
+    }
+
+    /// As clients see it.
+    pub fn write(self) -> String {
+        BASE64.encode([self.log.0.as_bytes().as_slice(), &self.number.to_be_bytes()].concat())
+    }
+
+    /// Reads one of this log.
+    pub fn read(text: &str, log: LogId) -> Result<Self> {
+        let bytes: Option<[u8; 24]> = BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        let cursor = bytes.and_then(|bytes| {
+            let (id, number) = bytes.split_at(16);
+            Some(Self { log: LogId(Uuid::from_slice(id).ok()?), number: i64::from_be_bytes(number.try_into().ok()?) })
+        });
+        let wrong = || {
+            Denied::BadRequest("That is no cursor of this log: use one that it gave, in the account that gave it.".into()).into()
+        };
+        cursor.filter(|cursor| cursor.log == log && cursor.number >= 0).ok_or_else(wrong)
+    }
+
+    /// Where a log stands now.
+    pub async fn now(app: &App, log: LogId) -> Result<Self> {
+        let head =
+            Sql::new("SELECT head FROM logs WHERE id = ").bind(log).one(app.reader(), |row| row.try_get_by_index(0)).await?;
+        Ok(Self { log, number: head.unwrap_or(0) })
+    }
+}
+
+/// What is kept of the logs that are listened to.
+#[derive(Default)]
+pub struct Feeds(Mutex<HashMap<LogId, Weak<Feed>>>);
+
+impl Feeds {
+    fn of(&self, app: &App, log: LogId) -> Arc<Feed> {
+        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feeds.get(&log).and_then(Weak::upgrade) {
+            return feed;
+        }
+        feeds.retain(|_, feed| feed.strong_count() > 0);
+        let feed = Arc::new(Feed { log, wakeups: app.bus.listen(log), recent: tokio::sync::Mutex::default() });
+        feeds.insert(log, Arc::downgrade(&feed));
+        feed
+    }
+}
+
+/// The latest entries of one log, shared by its listeners.
+struct Feed {
+    log: LogId,
+    wakeups: watch::Receiver<u64>,
+    recent: tokio::sync::Mutex<Recent>,
+}
+
+#[derive(Default)]
+struct Recent {
+    entries: VecDeque<Arc<Entry>>,
+    /// The number of the last entry; without entries, the number after which to read.
+    head: Option<i64>,
+    /// Which wake-up they were read after.
+    seen: Option<u64>,
+}
+
+impl Feed {
+    /// What comes after a number, at most a page of it. `anew`: even if nothing has woken this feed.
+    async fn after(&self, app: &App, number: i64, anew: bool) -> Result<Vec<Arc<Entry>>> {
+        let mut recent = self.recent.lock().await;
+        let head = *recent.head.get_or_insert(number);
+        let oldest = recent.entries.front().map_or(head, |entry| entry.number - 1);
+        if number < oldest {
+            drop(recent);
+            return read(app, self.log, number).await;
+        }
+        let wakeup = *self.wakeups.borrow();
+        if anew || recent.seen != Some(wakeup) {
+            let new = read(app, self.log, head).await?;
+            // A full page may not be all.
+            recent.seen = (new.len() < KEPT).then_some(wakeup);
+            recent.head = new.last().map(|entry| entry.number).or(recent.head);
+            recent.entries.extend(new);
+            let surplus = recent.entries.len().saturating_sub(KEPT);
+            recent.entries.drain(..surplus);
+        }
+        Ok(recent.entries.iter().filter(|entry| entry.number > number).cloned().collect())
+    }
+}
+
+/// A page of a log after a number, oldest first.
+async fn read(app: &App, log: LogId, number: i64) -> Result<Vec<Arc<Entry>>> {
+    let sql = Sql::new(format!(
+        "SELECT l.number AS l_number, {} FROM log_entries l JOIN events e ON e.id = l.event_id",
+        columns::<event::Entity>("e")
+    ));
+    let sql = sql.push(" WHERE l.log_id = ").bind(log).push(" AND l.number > ").bind(number);
+    let sql = sql.push(&format!(" ORDER BY l.number LIMIT {KEPT}"));
+    sql.all(app.reader(), |row| Ok(Arc::new(Entry { number: row.try_get("", "l_number")?, event: model("e")(row)? }))).await
+}
+
+/// Who follows a log, and until when they may.
+pub struct Listener {
+    app: App,
+    caller: Caller,
+    feed: Arc<Feed>,
+    cursor: Cursor,
+    wakeups: Vec<watch::Receiver<u64>>,
+    ready: VecDeque<Arc<Entry>>,
+    poll: bool,
+}
+
+impl Listener {
+    /// Follows a log from a cursor on, or from now on. Wakes also when the logs grow on which the viewer's access depends.
+    pub async fn new(app: &App, caller: &Caller, log: LogId, after: Option<&str>) -> Result<Self> {
+        // Subscribed before anything is read: what comes between is then heard twice rather than never.
+        let feed = app.feeds.of(app, log);
+        let actor = caller.actor(app).await?;
+        let mut logs = actor.logs();
+        logs.push(log);
+        let mut wakeups: Vec<_> = logs.into_iter().map(|log| app.bus.listen(log)).collect();
+        wakeups.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        let now = Cursor::now(app, log).await?;
+        let cursor = after.map(|after| Cursor::read(after, log)).transpose()?.unwrap_or(now);
+        if cursor.number > now.number {
+            return Err(Denied::BadRequest("That cursor is ahead of the log.".into()).into());
+        }
+        Ok(Self { app: app.clone(), caller: caller.clone(), feed, cursor, wakeups, ready: VecDeque::new(), poll: true })
+    }
+
+    /// The entries, each with who listens as they are at that moment: an answer of `Ok(None)` from `see` passes over an
+    /// entry, an error ends the stream. `see` is asked before anything is told, so that a right that has ended tells nothing (L2).
+    pub fn stream<T, F>(self, see: F) -> impl Stream<Item = Result<T>> + use<T, F>
+    where
+        F: AsyncSee<T> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        stream::unfold(Some(self), move |listener| {
+            let see = see.clone();
+            async move {
+                let mut listener = listener?;
+                match listener.next(&see).await {
+                    Ok(item) => Some((Ok(item), Some(listener))),
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
+        })
+    }
+
+    async fn next<T>(&mut self, see: &impl AsyncSee<T>) -> Result<T> {
+        loop {
+            self.caller = self.caller.afresh();
+            let actor = self.caller.actor(&self.app).await?.clone();
+            see.may(&self.app, &actor).await?;
+            if self.ready.is_empty() {
+                let anew = std::mem::take(&mut self.poll);
+                self.ready = self.feed.after(&self.app, self.cursor.number, anew).await?.into();
+            }
+            let Some(entry) = self.ready.pop_front() else {
+                self.wait().await;
+                continue;
+            };
+            self.cursor.number = entry.number;
+            if let Some(item) = see.see(&self.app, &actor, &entry, self.cursor).await? {
+                return Ok(item);
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        let changes = self.wakeups.iter_mut().map(|wakeup| Box::pin(wakeup.changed()));
+        self.poll = tokio::time::timeout(POLL, select_all(changes)).await.is_err();
+    }
+}
+
+/// What a subscription makes of the entries.
+pub trait AsyncSee<T>: Sync {
+    /// Whether the listener may still listen; an error ends the stream.
+    fn may(&self, app: &App, actor: &Actor) -> impl Future<Output = Result<()>> + Send;
+    /// What an entry is to the listener, if anything.
+    fn see(&self, app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> impl Future<Output = Result<Option<T>>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_good_for_their_own_log() {
+        let (mine, other) = (LogId(Uuid::from_u128(1)), LogId(Uuid::from_u128(2)));
+        let cursor = Cursor::new(mine, 7);
+        assert_eq!(Cursor::read(&cursor.write(), mine).unwrap(), cursor);
+        assert!(Cursor::read(&cursor.write(), other).is_err());
+        for wrong in ["", "x", "AAAA", &"A".repeat(32), &Cursor::new(mine, -1).write()] {
+            assert!(Cursor::read(wrong, mine).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Sentences for people, made when an event is read: the log keeps ids, so a renamed account or an erased person is right
+//! in every sentence of the past (E2).
+
+use entity::event::EventKind;
+
+/// The names that a sentence needs, as they are now.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Who did it; none for the system.
+    pub actor: Option<String>,
+    /// The agency through which.
+    pub via: Option<String>,
+    /// The agency of a connection, the account, the invited address or the user that it happened to.
+    pub subject: String,
+    /// The client of a connection.
+    pub client: String,
+    /// The value before and after.
+    pub change: (String, String),
+}
+
+/// What happened, in a sentence.
+pub fn summary(kind: EventKind, names: &Names) -> String {
+    let Names { actor, via, subject, client, change: (before, after) } = names;
+    let actor = actor.as_deref().unwrap_or("Keyholder");
+    let actor = via.as_ref().map_or_else(|| actor.to_owned(), |via| format!("{actor} of {via}"));
+    match kind {
+        EventKind::UserSignedUp => format!("{actor} signed up."),
+        EventKind::EmailVerified => format!("{actor} verified their e-mail address."),
+        EventKind::SignedIn => format!("{actor} signed in."),
+        EventKind::SignedOut => format!("{actor} signed out."),
+        EventKind::RefreshTokenReused => {
+            "A refresh token that had been replaced was used again, so its session was ended.".to_owned()
+        }
+        EventKind::AccountOpened => format!("{actor} opened the account {subject}."),
+        EventKind::PlanChanged => format!("{actor} changed the plan from {before} to {after}."),
+        EventKind::UserInvited => format!("{actor} invited {subject}."),
+        EventKind::UserJoined => format!("{subject} joined the account."),
+        EventKind::InvitationExpired => format!("The invitation of {subject} expired."),
+        EventKind::PartnerProgramJoined => format!("{actor} joined the partner program for {subject}."),
+        EventKind::ClientAccessEnabled => format!("{actor} enabled client access for {subject}."),
+        EventKind::ClientAccessRequested => format!("{actor} asked {client} for access for {subject}."),
+        EventKind::ClientAccessApproved => format!("{actor} let {subject} into {client}."),
+        EventKind::ClientAccessDeclined => format!("{actor} declined {subject}'s request for access."),
+        EventKind::ClientAccessExpired => format!("{subject}'s request for access to {client} expired."),
+        EventKind::ClientAccessLevelChanged => {
+            format!("{actor} changed {subject}'s highest level in {client} from {before} to {after}.")
+        }
+        EventKind::ClientAccessEnded => format!("{actor} ended {subject}'s access to {client}."),
+    }
+}

@@ -1,0 +1,85 @@
+//! The few pages that people open in a browser: what this server is, and what the links in its mails lead to.
+//!
+//! The link pages are the same for everyone. A link's token stands in the fragment, which no server sees; their script sends it
+//! with a mutation, once a button is pressed, so that a mail scanner that opens a link changes nothing. Nothing is taken from
+//! another host. Absent: sessions and cookies; what the script gets to know is gone when the page is closed.
+
+use super::Server;
+use axum::{
+    extract::State,
+    http::{HeaderMap, Uri, header, uri::Authority},
+    response::{Html, IntoResponse},
+};
+
+/// What a page may do: run its own script, ask this server, and nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
+     base-uri 'none'; frame-ancestors 'none'";
+const SHELL: &str = include_str!("pages/shell.html");
+const HOME: &str = include_str!("pages/home.html");
+const LINK: &str = include_str!("pages/link.html");
+const VERIFY_EMAIL: &str = include_str!("pages/verify-email.html");
+const INVITATION: &str = include_str!("pages/invitation.html");
+const ACCESS_REQUEST: &str = include_str!("pages/access-request.html");
+const MAILBOX_LINK: &str = "<li><a href=\"/mailbox\">/mailbox</a>: the mails that were kept instead of sent</li>";
+
+/// What this server is and how to ask it.
+pub async fn home(State(server): State<Server>, uri: Uri, headers: HeaderMap) -> impl IntoResponse {
+    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = asked.or(uri.authority().map(Authority::as_str)).filter(|host| is_plain(host));
+    let listen = server.app.config.listen.to_string();
+    let secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    let mailbox = server.app.mailer.mailbox().map_or("", |_| MAILBOX_LINK);
+    let main = HOME.replace("{{host}}", host.unwrap_or(&listen)).replace("{{mailbox}}", mailbox);
+    page("Keyholder", &main.replace("{{s}}", if secure { "s" } else { "" }))
+}
+
+/// Where a mail to a new address leads.
+pub async fn verify_email() -> impl IntoResponse {
+    page("Verify your e-mail address", &LINK.replace("{{forms}}", VERIFY_EMAIL))
+}
+
+/// Where an invitation leads.
+pub async fn invitation() -> impl IntoResponse {
+    page("Invitation", &LINK.replace("{{forms}}", INVITATION))
+}
+
+/// Where an agency's request for access leads.
+pub async fn access_request() -> impl IntoResponse {
+    page("Request for access", &LINK.replace("{{forms}}", ACCESS_REQUEST))
+}
+
+/// What makes the link pages work.
+pub async fn script() -> impl IntoResponse {
+    file("text/javascript; charset=utf-8", include_str!("pages/link.js"))
+}
+
+/// What all pages look like.
+pub async fn style() -> impl IntoResponse {
+    file("text/css; charset=utf-8", include_str!("pages/page.css"))
+}
+
+/// Whether a host is nothing but a name or an IP address with a port, and so as safe in HTML and in a shell as it is long: it
+/// comes from the request, and is pasted into both.
+fn is_plain(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+}
+
+fn page(title: &str, main: &str) -> impl IntoResponse + use<> {
+    let html = SHELL.replace("{{title}}", title).replace("{{main}}", main);
+    ([(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-cache")], Html(html))
+}
+
+fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_shown_only_when_it_is_plain() {
+        assert!(["127.0.0.1:8080", "[::1]:8080", "keys.example.com"].into_iter().all(is_plain));
+        assert!(!["", "a\"b", "<b>", "a'b", "$(id)", "a b", "user@a"].into_iter().any(is_plain));
+    }
+}

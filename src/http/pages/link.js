@@ -1,0 +1,182 @@
+// What the pages that mails link to do. Opening one asks what the link is about and changes nothing; only a button does.
+// The link's token, a password and an access token go into the bodies and headers of requests to this server, and nowhere else.
+
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const part = (id) => document.getElementById(id);
+const show = (id, isShown = true) => part(id).toggleAttribute("hidden", !isShown);
+const levels = { OWNER: "Owner", ADMIN: "Admin", MANAGER: "Manager", AUTHOR: "Author", VIEWER: "Viewer" };
+let [accessToken, busy] = [null, false];
+
+/** What the person should read: a refusal, or what they can mend, with the name of the input at fault. */
+const problem = (message, code, field) => Object.assign(new Error(message), { code, field, isTold: true });
+
+async function ask(query, variables, options) {
+  const headers = { "Content-Type": "application/json", Accept: "application/json" };
+  if (accessToken) headers.Authorization = `Bearer ${accessToken}`;
+  const body = JSON.stringify({ query, variables });
+  const response = await fetch("/graphql", { method: "POST", headers, body, credentials: "omit", ...options }).catch(() => null);
+  const answer = await response?.json().catch(() => null);
+  if (!answer) throw problem("The server did not answer. Try again in a moment.");
+  const [error] = answer.errors ?? [];
+  if (error) throw problem(error.message, error.extensions?.code);
+  return answer.data;
+}
+
+/** Runs one mutation; the type of its input is named after it unless said otherwise. */
+async function change(name, fields, input, type = `${name[0].toUpperCase()}${name.slice(1)}Input`) {
+  const query = `mutation($input: ${type}!) { ${name}(input: $input) { ${fields} userErrors { code message field } } }`;
+  const payload = (await ask(query, { input }))[name];
+  const [first] = payload.userErrors;
+  if (first) throw problem(payload.userErrors.map((error) => error.message).join("\n"), first.code, first.field?.[0]);
+  return payload;
+}
+
+function say(text, isProblem = false) {
+  part("status").textContent = text;
+  part("status").classList.toggle("problem", isProblem);
+}
+
+/** What the link is about, by a public query, while it still leads somewhere. */
+async function preview(name, fields) {
+  const found = (await ask(`query($token: String!) { ${name}(token: $token) { ${fields} message expiresAt } }`, { token }))[name];
+  if (!found) throw problem("This link leads nowhere now: it was answered or canceled, has expired, or has a newer one.");
+  return found;
+}
+
+function about(facts, { message, expiresAt }) {
+  const until = new Date(expiresAt).toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
+  Object.assign(facts, { Message: message, "Can be answered until": until });
+  for (const [name, value] of Object.entries(facts)) {
+    if (!value) continue;
+    const [term, detail] = [document.createElement("dt"), document.createElement("dd")];
+    [term.textContent, detail.textContent, detail.dir] = [name, value, "auto"];
+    part("about").append(term, detail);
+  }
+  show("about");
+}
+
+/** Lets a form do its work, one at a time, and tells what became of it. */
+function onSubmit(id, work) {
+  part(id).addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (busy) return;
+    const form = event.target;
+    busy = true;
+    say("One moment…");
+    for (const field of form.elements) field.removeAttribute("aria-invalid");
+    await work(Object.fromEntries(new FormData(form)), event.submitter?.value).catch((error) => tell(error, form));
+    busy = false;
+  });
+}
+
+function tell(error, form) {
+  say(error.isTold ? error.message : "Something went wrong on this page. Load it again.", true);
+  if (error.code === "UNAUTHENTICATED" && part("sign-in")) show("sign-in");
+  const field = error.field && form?.elements.namedItem(error.field);
+  field?.setAttribute("aria-invalid", "true");
+  (field || part("status")).focus();
+}
+
+/** Ends the page's work: forms and the used token go, what happened stays. */
+function finish(text) {
+  for (const form of [...document.forms]) form.remove();
+  history.replaceState(null, "", location.pathname);
+  say(text);
+  part("status").focus();
+}
+
+async function signIn({ login, password }) {
+  await signOut();
+  accessToken = (await change("signIn", "credentials { accessToken }", { login, password, client: "WEB" })).credentials.accessToken;
+}
+
+/** Leaves no session behind. That it may have ended already is no matter. */
+async function signOut() {
+  if (!accessToken) return;
+  const signedOut = ask("mutation { signOut { signedOut } }", undefined, { keepalive: true });
+  accessToken = null;
+  await signedOut.catch(() => {});
+}
+
+async function verifyEmail() {
+  onSubmit("verify", async () => {
+    const { user } = await change("verifyEmail", "user { email }", { token });
+    finish(user?.email ? `The address ${user.email} is verified.` : "The address is verified.");
+  });
+  show("verify");
+}
+
+async function invitation() {
+  const found = await preview("invitationByToken", "accountName email level invitedByName");
+  const { accountName, email } = found;
+  about({ Account: accountName, "Invited by": found.invitedByName, "Your level": levels[found.level] }, found);
+  part("email").value = email;
+  onSubmit("sign-up", async (input) => {
+    input = { ...input, invitationToken: token, client: "WEB" };
+    accessToken = (await change("signUp", "credentials { accessToken }", input)).credentials.accessToken;
+    await signOut();
+    const isInvited = input.email.trim().toLowerCase() === email.toLowerCase();
+    const next = isInvited ? "You can sign in with it and your password now." : "Open the link that was sent there to verify it.";
+    finish(`You have joined ${accountName}. Your address is ${input.email.trim()}. ${next}`);
+  });
+  onSubmit("join", async (input) => {
+    await signIn(input);
+    try {
+      const { level } = await change("acceptInvitation", "level", { token }, "AnswerInvitationInput");
+      finish(`You have joined ${accountName} as ${levels[level]}.`);
+    } finally {
+      await signOut();
+    }
+  });
+  show("sign-up");
+  show("join");
+}
+
+/** The accounts that the person decides for: their own, as Owner or Admin. */
+async function ownAccounts() {
+  const fields = "edges { node { id name } level via { id } } pageInfo { hasNextPage endCursor }";
+  const query = `query($after: String) { viewer { accounts(first: 100, after: $after) { ${fields} } } }`;
+  const own = [];
+  for (let after = null, more = true; more; ) {
+    const { edges, pageInfo } = (await ask(query, { after })).viewer.accounts;
+    own.push(...edges.filter(({ level, via }) => !via && ["OWNER", "ADMIN"].includes(level)));
+    [after, more] = [pageInfo.endCursor, pageInfo.hasNextPage];
+  }
+  return own;
+}
+
+async function accessRequest() {
+  const found = await preview("accessRequestByToken", "agencyName requestedByName requestedLevel");
+  const { agencyName, requestedLevel } = found;
+  about({ Agency: agencyName, "Asked by": found.requestedByName, "Level asked for": levels[requestedLevel] }, found);
+  part("level").value = requestedLevel ?? "VIEWER";
+  onSubmit("sign-in", async (input) => {
+    await signIn(input);
+    const own = await ownAccounts();
+    if (!own.length) {
+      await signOut();
+      throw problem("You are Owner or Admin of no account, so you can't answer for one. Sign in as someone who is.");
+    }
+    part("account").replaceChildren(...own.map(({ node }) => new Option(node.name, node.id)));
+    part("sign-in").reset();
+    show("sign-in", false);
+    show("decide");
+    say(`You are signed in. Choose what ${agencyName} gets.`);
+    part("account").focus();
+  });
+  onSubmit("decide", async ({ account: accountId, level }, answer) => {
+    const name = part("account").selectedOptions[0].text;
+    accessToken = (await change("switchAccount", "credentials { accessToken }", { accountId })).credentials.accessToken;
+    if (answer === "decline") await change("declineClientRequest", "connection { id }", { token }, "AnswerClientRequestInput");
+    else await change("approveClientRequest", "connection { id }", { token, accountId, level });
+    finish(answer === "decline" ? `The request of ${agencyName} is declined.` : `${agencyName} can act in ${name}, up to ${levels[level]}.`);
+    await signOut();
+  });
+  show("sign-in");
+}
+
+const pages = { "/verify-email": verifyEmail, "/invitation": invitation, "/access-request": accessRequest };
+addEventListener("hashchange", () => location.reload());
+addEventListener("pagehide", signOut);
+if (token) pages[location.pathname]?.().catch((error) => tell(error));
+else say("Something is missing from this link. Open it from the e-mail again, or copy all of it.", true);

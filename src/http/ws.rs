@@ -1,0 +1,385 @@
+//! GraphQL over WebSocket: the subprotocol `graphql-transport-ws`, message by message as
+//! <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md> has it, with its own close codes.
+//!
+//! One task owns the socket, and one more runs each operation; what they have to say goes through a short queue, so that a
+//! listener who does not read holds up its own operations and nothing else. Operations pass the same checks as over HTTP.
+//! Who may listen, and for how long, is the subscription's own affair: a stream that ends is told as `complete`.
+
+use super::{
+    RequestId, Server,
+    execute::{self, Operation, Params, Wire},
+    graphql::{Refusal, request_id},
+};
+use crate::actor::Caller;
+use async_graphql::{Response as Answer, parser::types::OperationType};
+use axum::{
+    extract::{
+        FromRequestParts, Request, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
+    http::{StatusCode, header, request::Parts, uri::Authority},
+    response::Response,
+};
+use futures_util::{FutureExt, Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
+};
+
+const SUBPROTOCOL: &str = "graphql-transport-ws";
+/// The time from the opening of a socket to its `connection_init`.
+const INIT_TIME: Duration = Duration::from_secs(5);
+/// The time between two pings, and the longest that a peer may be silent after one.
+const PING_TIME: Duration = Duration::from_secs(20);
+/// The longest that a message may take to go out.
+const SEND_TIME: Duration = Duration::from_secs(10);
+/// The time that the peer has to answer a close.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// The most operations of a socket at once.
+const MAX_OPERATIONS: usize = 20;
+/// The longest message that is read.
+const MAX_MESSAGE: usize = 64 * 1024;
+/// The bytes that a socket's buffers begin with; the default of 128 KiB is for few sockets, not for ten thousand.
+const BUFFER: usize = 4 * 1024;
+/// The answers that may wait for a slow reader, of all its operations together.
+const QUEUE: usize = 16;
+
+/// Why a socket's task ends.
+enum End {
+    /// We close it, with a code of the protocol or of RFC 6455, and say why.
+    Close(u16, String),
+    /// The peer closed it.
+    Closed,
+    /// The peer does not answer, or its connection is broken.
+    Gone,
+}
+
+fn close(code: u16, reason: impl Into<String>) -> End {
+    End::Close(code, reason.into())
+}
+
+/// 4400, for a message that the protocol does not know.
+fn invalid(reason: impl std::fmt::Display) -> End {
+    close(4400, format!("Invalid message received: {reason}"))
+}
+
+/// What a client may say.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Incoming {
+    ConnectionInit { payload: Option<Payload> },
+    Ping { payload: Option<Payload> },
+    Pong {},
+    Subscribe { id: String, payload: Params },
+    Complete { id: String },
+}
+
+type Payload = serde_json::Map<String, serde_json::Value>;
+
+/// What the server says.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Outgoing<'a> {
+    ConnectionAck,
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<Payload>,
+    },
+    Next {
+        id: &'a str,
+        payload: Wire<'a>,
+    },
+    Error {
+        id: &'a str,
+        payload: &'a [async_graphql::ServerError],
+    },
+    Complete {
+        id: &'a str,
+    },
+}
+
+impl Outgoing<'_> {
+    fn message(&self) -> Message {
+        // Nothing in these types can fail to be JSON.
+        Message::Text(serde_json::to_string(self).unwrap_or_default().into())
+    }
+}
+
+/// Opens a socket, unless a page of a foreign site asks for it or the client speaks another subprotocol.
+pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refusal> {
+    let (mut parts, _) = request.into_parts();
+    if !origin_allowed(&parts, &server.app.config.allowed_origins) {
+        return Err(Refusal(StatusCode::FORBIDDEN, "This origin may not call. See the setting allowed_origins.".into()));
+    }
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
+    let upgrade =
+        upgrade.map_err(|rejection| Refusal(rejection.status(), rejection.body_text().into()))?.protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        return Err(Refusal(StatusCode::BAD_REQUEST, format!("Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.").into()));
+    }
+    let id = request_id(&parts);
+    let upgrade = upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+    Ok(upgrade.on_upgrade(|socket| serve(socket, server, id)))
+}
+
+/// Whether a browser's page may open a socket here: one of our own host, or of an origin that the settings name. A browser
+/// asks no leave for a socket, so this check is all that keeps a foreign page out. What sends no `Origin` is no browser.
+pub fn origin_allowed(parts: &Parts, allowed: &[String]) -> bool {
+    let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = named.or_else(|| parts.uri.authority().map(Authority::as_str));
+    parts.headers.get_all(header::ORIGIN).iter().all(|origin| {
+        let Ok(origin) = origin.to_str() else { return false };
+        let own = origin.split_once("://").zip(host).is_some_and(|((_, of), host)| of.eq_ignore_ascii_case(host));
+        own || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    })
+}
+
+/// Waits until the server is told to stop.
+pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // Nobody left to tell means that it has stopped already.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Runs a socket from its opening to its end.
+async fn serve(socket: WebSocket, server: Server, id: RequestId) {
+    let (answers, queue) = mpsc::channel(QUEUE);
+    let operations = Operations { running: HashMap::new(), forgotten: HashSet::new(), tasks: JoinSet::new(), answers };
+    let mut session = Session { socket, server, id, caller: None, serial: 0, operations, heard: true };
+    let end = session.run(queue).await;
+    session.operations.tasks.abort_all();
+    match end {
+        End::Close(code, reason) => session.close(code, reason).await,
+        // The library has an answer to the peer's close ready; reading on sends it.
+        End::Closed => drop(session.drain().await),
+        End::Gone => {}
+    }
+}
+
+/// One socket.
+struct Session {
+    socket: WebSocket,
+    server: Server,
+    /// Of the request that opened the socket; each operation's own is made from it.
+    id: RequestId,
+    /// Who speaks, once the connection is acknowledged.
+    caller: Option<Caller>,
+    /// Counts the operations: a client may use an `id` again.
+    serial: u64,
+    operations: Operations,
+    /// Whether the peer has said anything since the latest ping.
+    heard: bool,
+}
+
+/// The operations of a socket. They end with it, except for mutations.
+struct Operations {
+    running: HashMap<String, Running>,
+    /// Mutations whose answer the client no longer wants. They count until they are done.
+    forgotten: HashSet<u64>,
+    tasks: JoinSet<()>,
+    answers: mpsc::Sender<Said>,
+}
+
+struct Running {
+    serial: u64,
+    mutation: bool,
+    task: AbortHandle,
+}
+
+/// What an operation has to say.
+struct Said {
+    serial: u64,
+    id: String,
+    message: Message,
+    last: bool,
+}
+
+impl Session {
+    /// Answers messages until there is a reason to end.
+    async fn run(&mut self, mut queue: mpsc::Receiver<Said>) -> End {
+        let mut shutdown = self.server.shutdown.clone();
+        let mut stop = Box::pin(async move { stopped(&mut shutdown).await }.fuse());
+        let mut init = Box::pin(sleep(INIT_TIME));
+        let mut pings = interval_at(Instant::now() + PING_TIME, PING_TIME);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let done = tokio::select! {
+                () = &mut stop => Err(close(1001, "Server is going away")),
+                () = &mut init, if self.caller.is_none() => Err(close(4408, "Connection initialisation timeout")),
+                _ = pings.tick() => self.ping().await,
+                Some(said) = queue.recv() => self.say(said).await,
+                Some(_) = self.operations.tasks.join_next() => Ok(()),
+                received = self.socket.recv() => self.receive(received).await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    /// Asks the peer for a sign of life, or gives it up if it gave none since the last time.
+    async fn ping(&mut self) -> Result<(), End> {
+        if !std::mem::take(&mut self.heard) {
+            return Err(End::Gone);
+        }
+        self.send(Message::Ping(axum::body::Bytes::new())).await
+    }
+
+    /// Sends a message. A peer that takes nothing for so long is not there to be told why it is cut off.
+    async fn send(&mut self, message: Message) -> Result<(), End> {
+        let sent = timeout(SEND_TIME, self.socket.send(message)).await;
+        sent.map_err(|_| End::Gone)?.map_err(|_| End::Gone)
+    }
+
+    /// Passes on what an operation said, unless the client has completed it meanwhile.
+    async fn say(&mut self, said: Said) -> Result<(), End> {
+        let operations = &mut self.operations;
+        if operations.running.get(&said.id).is_none_or(|running| running.serial != said.serial) {
+            if said.last {
+                operations.forgotten.remove(&said.serial);
+            }
+            return Ok(());
+        }
+        if said.last {
+            operations.running.remove(&said.id);
+        }
+        self.send(said.message).await
+    }
+
+    async fn receive(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+        self.heard = true;
+        let text = match received {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
+            Some(Ok(Message::Binary(_))) => return Err(invalid("not text")),
+            Some(Ok(Message::Close(_))) | None => return Err(End::Closed),
+            Some(Err(error)) => return Err(unreadable(&error)),
+        };
+        match execute::object(text.as_bytes()).map_err(invalid)? {
+            Incoming::ConnectionInit { payload } => self.init(payload.unwrap_or_default()).await,
+            Incoming::Ping { payload } => self.send(Outgoing::Pong { payload }.message()).await,
+            Incoming::Pong {} => Ok(()),
+            Incoming::Subscribe { id, payload } => self.subscribe(id, payload).await,
+            Incoming::Complete { id } => {
+                self.operations.forget(&id);
+                Ok(())
+            }
+        }
+    }
+
+    /// `connection_init`: says who speaks, once.
+    async fn init(&mut self, payload: Payload) -> Result<(), End> {
+        if self.caller.is_some() {
+            return Err(close(4429, "Too many initialisation requests"));
+        }
+        let given = payload.iter().find(|(key, _)| key.eq_ignore_ascii_case("authorization")).map(|(_, value)| value);
+        let authorization = match given {
+            None | Some(serde_json::Value::Null) => None,
+            Some(serde_json::Value::String(text)) => Some(text.as_str()),
+            Some(_) => return Err(invalid("authorization must be a string")),
+        };
+        let caller = Caller::of(&self.server.app, authorization);
+        if let Some(reason) = caller.refusal() {
+            return Err(close(4403, format!("Forbidden: {reason}")));
+        }
+        self.caller = Some(caller);
+        self.send(Outgoing::ConnectionAck.message()).await
+    }
+
+    /// `subscribe`: starts an operation of any kind.
+    async fn subscribe(&mut self, id: String, params: Params) -> Result<(), End> {
+        let Some(caller) = &self.caller else { return Err(close(4401, "Unauthorized")) };
+        if id.is_empty() || params.query.as_ref().is_none_or(String::is_empty) {
+            return Err(invalid("subscribe needs an id and a query"));
+        }
+        if self.operations.running.contains_key(&id) {
+            return Err(close(4409, format!("Subscriber for {id} already exists")));
+        }
+        if self.operations.running.len() + self.operations.forgotten.len() >= MAX_OPERATIONS {
+            return Err(close(1008, format!("More than {MAX_OPERATIONS} operations at once")));
+        }
+        let operation = match Operation::new(params) {
+            Ok(operation) => operation,
+            Err(error) => return self.send(Outgoing::Error { id: &id, payload: &[error] }.message()).await,
+        };
+        self.serial += 1;
+        let request = RequestId(format!("{}-{}", self.id.0, self.serial));
+        let mutation = operation.kind == Some(OperationType::Mutation);
+        let answers = execute::answers(self.server.clone(), caller.afresh(), request, operation);
+        self.operations.start(self.serial, id, mutation, answers);
+        Ok(())
+    }
+
+    /// Tells the peer why, and waits a little for its own close, so that ours is not lost with the connection.
+    async fn close(&mut self, code: u16, mut reason: String) {
+        // A control frame has room for 125 bytes, two of which are the code.
+        reason.truncate(reason.floor_char_boundary(123));
+        let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let sent = timeout(CLOSE_TIME, self.socket.send(frame)).await.is_ok_and(|sent| sent.is_ok());
+        if sent && !self.drain().await {
+            // An unreadable message ends the reading; to hang up over what is left of it would lose the close on its way.
+            sleep(CLOSE_TIME).await;
+        }
+    }
+
+    /// Reads until the connection ends, for a little while, and tells whether the peer sent a close.
+    async fn drain(&mut self) -> bool {
+        let mut closed = false;
+        let read = async {
+            while let Some(Ok(message)) = self.socket.recv().await {
+                closed |= matches!(message, Message::Close(_));
+            }
+        };
+        timeout(CLOSE_TIME, read).await.is_err() || closed
+    }
+}
+
+impl Operations {
+    /// Runs an operation in a task that says each of its answers, and that it is over.
+    fn start(&mut self, serial: u64, id: String, mutation: bool, answers: impl Stream<Item = Answer> + Send + 'static) {
+        let (queue, key) = (self.answers.clone(), id.clone());
+        let task = self.tasks.spawn(async move {
+            let mut answers = std::pin::pin!(answers);
+            while let Some(answer) = answers.next().await {
+                let last = execute::is_request_error(&answer);
+                let message = if last {
+                    Outgoing::Error { id: &id, payload: &answer.errors }.message()
+                } else {
+                    Outgoing::Next { id: &id, payload: Wire(&answer) }.message()
+                };
+                if queue.send(Said { serial, id: id.clone(), message, last }).await.is_err() || last {
+                    return;
+                }
+            }
+            let message = Outgoing::Complete { id: &id }.message();
+            // A socket that has gone meanwhile needs no answer.
+            let _ = queue.send(Said { serial, id, message, last: true }).await;
+        });
+        self.running.insert(key, Running { serial, mutation, task });
+    }
+
+    /// Ends an operation that the client completes; one that has completed already is none of our concern.
+    fn forget(&mut self, id: &str) {
+        let Some(running) = self.running.remove(id) else { return };
+        if running.mutation {
+            self.forgotten.insert(running.serial);
+        } else {
+            running.task.abort();
+        }
+    }
+}
+
+/// What a message that can't be read closes the socket with.
+fn unreadable(error: &axum::Error) -> End {
+    // The library's own type is not to be had through axum's, so its words must do.
+    if error.to_string().contains("too long") {
+        return close(1009, format!("A message may have {MAX_MESSAGE} bytes"));
+    }
+    close(1002, "Protocol error")
+}

@@ -1,0 +1,6 @@
+//! Identity: signing up and in, verified addresses, sessions, and switching between accounts.
+
+pub mod api;
+pub mod ops;
+pub mod passwords;
+pub mod rules;

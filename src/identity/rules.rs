@@ -1,0 +1,63 @@
+//! What a session's refresh tokens may do (I3): pure, and told the time.
+
+use chrono::TimeDelta;
+use entity::{Moment, session};
+
+/// How long the token just replaced still gives its successor: a lost answer, two tabs at once.
+const GRACE: TimeDelta = TimeDelta::seconds(30);
+
+/// What becomes of a refresh token that is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refresh {
+    /// It is the current one: the next generation begins.
+    Rotate,
+    /// It was replaced a moment ago, and its successor is still unused: the same successor again.
+    Repeat,
+    /// It was replaced before and should be gone: somebody has copied it, and the session ends.
+    Reuse,
+    /// It was never given.
+    Unknown,
+}
+
+/// What becomes of the refresh token of a generation.
+pub fn refresh(session: &session::Model, generation: i64, now: Moment) -> Refresh {
+    match session.generation - generation {
+        0 => Refresh::Rotate,
+        1 if now - session.rotated_at <= GRACE => Refresh::Repeat,
+        1.. => Refresh::Reuse,
+        _ => Refresh::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use entity::{SessionId, UserId};
+    use uuid::Uuid;
+
+    /// I3: replaced at each use; the one just replaced repeats its successor for 30 seconds; an older one ends the session.
+    #[test]
+    fn i3_a_refresh_token_is_used_once() {
+        let at: Moment = "2026-01-01T00:00:00Z".parse().unwrap();
+        let session = session::Model {
+            id: SessionId(Uuid::nil()),
+            user_id: UserId(Uuid::nil()),
+            generation: 5,
+            rotated_at: at,
+            client: session::SessionClient::Web,
+            user_agent: None,
+            account_id: None,
+            via_id: None,
+            created_at: at,
+            last_used_at: at,
+            ended_at: None,
+        };
+        let after = |generation, seconds| refresh(&session, generation, at + TimeDelta::seconds(seconds));
+        assert_eq!(after(5, 0), Refresh::Rotate);
+        assert_eq!(after(5, 1_000_000), Refresh::Rotate);
+        assert_eq!(after(4, 30), Refresh::Repeat);
+        assert_eq!(after(4, 31), Refresh::Reuse);
+        assert_eq!(after(3, 0), Refresh::Reuse);
+        assert_eq!(after(6, 0), Refresh::Unknown);
+    }
+}

@@ -1,0 +1,329 @@
+//! Invitations as clients see them.
+
+use super::ops::{self, Invite, Named};
+use crate::{
+    accounts::api::{self as accounts, Account},
+    actor::Actor,
+    api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, cursor_id},
+    app::App,
+    db::{Sql, model, select},
+    error::Result,
+    keys::{Keys, Purpose},
+    mail::outbox::{self, Latest},
+    users::{self, User},
+};
+use async_graphql::{Context, InputObject, Object, SimpleObject};
+use entity::{
+    AccountId, InvitationId, Moment, UserLevel,
+    invitation::{self, InvitationStatus},
+    mail::{DeliveryStatus, MailKind},
+};
+use guarded::guarded;
+
+/// What became of the latest e-mail.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(serial)]
+pub struct Delivery {
+    /// How far it got.
+    status: DeliveryStatus,
+    /// Since when.
+    at: Moment,
+    /// How often it was tried.
+    attempts: i32,
+    /// The mail server's answer, when it failed.
+    detail: Option<String>,
+}
+
+impl From<Latest> for Delivery {
+    fn from(latest: Latest) -> Self {
+        let detail = latest.detail.filter(|_| latest.status != DeliveryStatus::Sent);
+        Self { status: latest.status, at: latest.at, attempts: latest.attempts, detail }
+    }
+}
+
+/// An offer to join an account at a level, to one address.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(serial)]
+pub struct Invitation {
+    /// Its id.
+    pub id: InvitationId,
+    /// The account.
+    account: Account,
+    /// The address that it was sent to.
+    email: Option<String>,
+    /// The level that its bearer joins at.
+    level: UserLevel,
+    /// What the inviter wrote.
+    message: Option<String>,
+    /// What became of it. Expiry is true from its moment on.
+    status: InvitationStatus,
+    /// Who invited.
+    invited_by: Option<User>,
+    /// Who joined by it, whatever their address.
+    accepted_by: Option<User>,
+    /// When it was made.
+    created_at: Moment,
+    /// When the latest e-mail was asked for.
+    sent_at: Option<Moment>,
+    /// Until when its link works.
+    expires_at: Moment,
+    /// What became of the latest e-mail.
+    delivery: Option<Delivery>,
+}
+
+impl Invitation {
+    /// The address, for sentences.
+    pub fn address(&self) -> &str {
+        self.email.as_deref().unwrap_or("somebody")
+    }
+}
+
+/// Invitations with all that they lead to: three statements, however many there are.
+pub async fn view(app: &App, actor: &Actor, rows: Vec<invitation::Model>) -> Result<Vec<Invitation>> {
+    let (now, actor) = (app.now(), Some(actor));
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let accounts = accounts::load(app.reader(), actor, rows.iter().map(|row| row.account_id).collect()).await?;
+    let people = rows.iter().flat_map(|row| [Some(row.invited_by), row.accepted_by]).flatten().collect();
+    let people = users::load(app.reader(), actor, people).await?;
+    let deliveries = outbox::latest(app.reader(), MailKind::Invitation, rows.iter().map(|row| row.id.0).collect()).await?;
+    let seen = rows.into_iter().filter_map(|row| {
+        Some(Invitation {
+            id: row.id,
+            account: accounts.get(&row.account_id)?.clone(),
+            status: row.status_at(now),
+            email: Some(row.email),
+            level: row.level,
+            message: row.message,
+            invited_by: people.get(&row.invited_by).cloned(),
+            accepted_by: row.accepted_by.and_then(|id| people.get(&id).cloned()),
+            created_at: row.created_at,
+            sent_at: Some(row.sent_at),
+            expires_at: row.expires_at,
+            delivery: deliveries.get(&row.id.0).cloned().map(Delivery::from),
+        })
+    });
+    Ok(seen.collect())
+}
+
+/// One entry of a list of invitations.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct InvitationEdge {
+    /// Where it stands in the list.
+    cursor: String,
+    /// The invitation.
+    node: Invitation,
+}
+
+impl Edge for InvitationEdge {
+    type Node = Invitation;
+    fn node(&self) -> &Invitation {
+        &self.node
+    }
+    fn cursor(&self) -> &str {
+        &self.cursor
+    }
+}
+
+/// An account's invitations, newest first.
+pub async fn of_account(
+    ctx: &Context<'_>,
+    account: AccountId,
+    page: &PageArgs,
+    status: Option<&[InvitationStatus]>,
+) -> Result<Connection<InvitationEdge>> {
+    let now = ctx.app().now();
+    let scope = |sql: Sql| {
+        let sql = sql.push(" WHERE i.account_id = ").bind(account);
+        let Some(status) = status else { return sql };
+        // A pending one whose time is over counts as expired, whether or not it was written down yet (E6).
+        let sql = sql
+            .push(" AND CASE WHEN i.status = 'pending' AND i.expires_at <= ")
+            .bind(now)
+            .push(" THEN 'expired' ELSE i.status END IN ");
+        sql.list(status.iter().copied())
+    };
+    list(ctx, page, "invitations", scope).await
+}
+
+/// Pending invitations to the viewer's verified address.
+pub async fn of_viewer(ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<InvitationEdge>> {
+    let key = ctx.actor().await?.verified_email_key().map(str::to_owned);
+    let now = ctx.app().now();
+    let scope = |sql: Sql| {
+        sql.push(" WHERE i.status = 'pending' AND i.expires_at > ").bind(now).push(" AND i.email_key = ").bind(key.clone())
+    };
+    list(ctx, page, "viewer.invitations", scope).await
+}
+
+async fn list(
+    ctx: &Context<'_>,
+    page: &PageArgs,
+    name: &'static str,
+    scope: impl Fn(Sql) -> Sql,
+) -> Result<Connection<InvitationEdge>> {
+    let (db, window) = (ctx.app().reader(), page.window(name)?);
+    let mut sql = scope(select::<invitation::Entity>("i"));
+    if let Some(after) = cursor_id::<InvitationId>(window.after.as_ref())? {
+        sql = sql.push(" AND i.id < ").bind(after);
+    }
+    if let Some(before) = cursor_id::<InvitationId>(window.before.as_ref())? {
+        sql = sql.push(" AND i.id > ").bind(before);
+    }
+    let order = if window.backwards() { "" } else { " DESC" };
+    let rows = sql.push(&format!(" ORDER BY i.id{order} LIMIT {}", window.limit())).all(db, model("i")).await?;
+    let total = if Asked::of(ctx).total() { scope(Sql::new("SELECT count(*) FROM invitations i")).count(db).await? } else { 0 };
+    let rows = view(ctx.app(), ctx.actor().await?, rows).await?;
+    Ok(window.page(rows, total, |node, cursor| InvitationEdge { cursor, node }, |row: &Invitation| vec![row.id.to_string()]))
+}
+
+/// Invitations that the actor may know of by id: their account's, if they may invite, and those to their verified address.
+pub async fn load_visible(app: &App, actor: &Actor, ids: &[InvitationId]) -> Result<Vec<Invitation>> {
+    let here = actor.seat_if_any().filter(|seat| seat.may(ops::INVITE_USERS)).map(|seat| seat.account.id);
+    let sql = select::<invitation::Entity>("i")
+        .push(" WHERE i.id IN ")
+        .list(ids.iter().copied())
+        .push(" AND (i.account_id = ")
+        .bind(here);
+    let rows = sql.push(" OR i.email_key = ").bind(actor.verified_email_key()).push(")").all(app.reader(), model("i")).await?;
+    view(app, actor, rows).await
+}
+
+/// Invitations by id, for the events that tell of them: whoever reads them may read the log.
+pub async fn of_events(app: &App, actor: &Actor, ids: Vec<InvitationId>) -> Result<Vec<Invitation>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = select::<invitation::Entity>("i").push(" WHERE i.id IN ").list(ids).all(app.reader(), model("i")).await?;
+    view(app, actor, rows).await
+}
+
+/// What an invitation's link shows to its bearer before joining.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct InvitationPreview {
+    /// The invitation's id.
+    id: InvitationId,
+    /// Which account invites.
+    account_name: String,
+    /// The address that it was sent to.
+    email: String,
+    /// The level that the bearer joins at.
+    level: UserLevel,
+    /// What the inviter wrote.
+    message: Option<String>,
+    /// Who invited.
+    invited_by_name: Option<String>,
+    /// Until when the link works.
+    expires_at: Moment,
+}
+
+/// What is asked of invitations.
+#[derive(Default)]
+pub struct InvitationsQuery;
+
+#[Object(serial)]
+impl InvitationsQuery {
+    /// What an invitation's link shows to its bearer before joining; null unless it is pending.
+    async fn invitation_by_token(&self, ctx: &Context<'_>, token: String) -> Option<async_graphql::Result<InvitationPreview>> {
+        preview(ctx, &token).await.map_err(Into::into).transpose()
+    }
+}
+
+async fn preview(ctx: &Context<'_>, token: &str) -> Result<Option<InvitationPreview>> {
+    let app = ctx.app();
+    let Some(id) = Keys::link_id(token) else { return Ok(None) };
+    let row: Option<invitation::Model> =
+        select::<invitation::Entity>("i").push(" WHERE i.id = ").bind(id).one(app.reader(), model("i")).await?;
+    let valid = |row: &invitation::Model| {
+        app.keys.is_link(token, Purpose::Invitation, id, row.version) && row.status_at(app.now()) == InvitationStatus::Pending
+    };
+    let Some(row) = row.filter(valid) else { return Ok(None) };
+    let account = accounts::load(app.reader(), None, vec![row.account_id]).await?.remove(&row.account_id);
+    let inviter = users::load(app.reader(), None, vec![row.invited_by]).await?.remove(&row.invited_by);
+    Ok(account.map(|account| InvitationPreview {
+        id: row.id,
+        account_name: account.title().to_owned(),
+        email: row.email,
+        level: row.level,
+        message: row.message,
+        invited_by_name: inviter.map(|user| user.title().to_owned()),
+        expires_at: row.expires_at,
+    }))
+}
+
+/// Who is to be invited.
+#[derive(InputObject)]
+pub struct InviteUsersInput {
+    /// An entry may hold several addresses with commas between them; what is past the day's limit gets its own error.
+    emails: Vec<String>,
+    /// The level that they join at; never Owner.
+    level: UserLevel,
+    /// What to write to them.
+    message: Option<String>,
+}
+
+/// What the mutation of this name changed.
+
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct InviteUsers {
+    /// The invitations that went out.
+    invitations: Vec<Invitation>,
+}
+
+/// An answer to an invitation.
+#[derive(InputObject)]
+pub struct AnswerInvitationInput {
+    /// One of the two: the link's token,
+    token: Option<String>,
+    /// or the id of an invitation to the viewer's verified address.
+    invitation_id: Option<InvitationId>,
+}
+
+/// What the mutation of this name changed.
+
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct AcceptInvitation {
+    /// The account that was joined. Act in it with `switchAccount`.
+    account: Option<Account>,
+    /// At which level.
+    level: Option<UserLevel>,
+}
+
+/// What can be done with invitations.
+#[derive(Default)]
+pub struct InvitationsMutation;
+
+#[guarded(elsewhere)]
+#[Object(serial)]
+impl InvitationsMutation {
+    /// Invite people to the account by e-mail. Each address stands for itself: what is wrong with one keeps none of the others back.
+    #[needs(ops::INVITE_USERS)]
+    async fn invite_users(&self, ctx: &Context<'_>, input: InviteUsersInput) -> Answer<InviteUsers> {
+        let InviteUsersInput { emails, level, message } = input;
+        answer_each(invite_users(ctx, Invite { emails, level, message }).await)
+    }
+
+    /// Join the account that invited.
+    async fn accept_invitation(&self, ctx: &Context<'_>, input: AnswerInvitationInput) -> Answer<AcceptInvitation> {
+        answer(accept_invitation(ctx, input).await)
+    }
+}
+
+async fn invite_users(ctx: &Context<'_>, input: Invite) -> Result<(InviteUsers, Vec<crate::error::UserError>)> {
+    let (rows, errors) = ops::invite_users(ctx.app(), ctx.caller(), input).await?;
+    let invitations = view(ctx.app(), ctx.actor().await?, rows).await?;
+    Ok((InviteUsers { invitations }, errors))
+}
+
+async fn accept_invitation(ctx: &Context<'_>, input: AnswerInvitationInput) -> Result<AcceptInvitation> {
+    // Nobody signed in comes before a wrong input.
+    ctx.actor().await?;
+    let named = Named::one_of(input.token, input.invitation_id, "invitationId")?;
+    let seat = ops::accept_invitation(ctx.app(), ctx.caller(), named).await?;
+    Ok(AcceptInvitation { account: Some(Account::entered(seat.account)), level: Some(seat.level) })
+}

@@ -1,0 +1,327 @@
+//! What happens when people are invited and join.
+
+use super::rules;
+use crate::{
+    accounts,
+    actor::{Actor, Caller, Seat, member_of},
+    app::{App, Happening, Outgoing, Tx},
+    db::{ROWS_PER_INSERT, Sql, model, select},
+    error::{Error, Result, UserError, UserErrorCode},
+    identity,
+    keys::{Keys, Purpose},
+    permission::Permission,
+    text::{self, Email},
+};
+use entity::{
+    AccountId, InvitationId, LogId, Moment, UserLevel, account,
+    event::EventKind,
+    invitation::{self, InvitationStatus},
+    mail::MailKind,
+    user,
+};
+use sea_orm::{EntityTrait, IntoActiveModel};
+use std::collections::HashSet;
+
+/// What [`invite_users`] asks for.
+pub const INVITE_USERS: Permission = Permission::InviteUsers;
+
+/// Who is to be invited.
+pub struct Invite {
+    /// Addresses; an entry may hold several with commas between them.
+    pub emails: Vec<String>,
+    /// At which level.
+    pub level: UserLevel,
+    /// What to write to them.
+    pub message: Option<String>,
+}
+
+/// Invites people by e-mail, each address by itself: what is wrong with one keeps none of the others back (U1, U2, U5).
+pub async fn invite_users(app: &App, caller: &Caller, input: Invite) -> Result<(Vec<invitation::Model>, Vec<UserError>)> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, INVITE_USERS, Vec::new()).await?;
+        let account = &actor.seat()?.account;
+        identity::ops::needs_verified_email(&actor.user)?;
+        rules::assignable(input.level)?;
+        accounts::rules::needs_level(account.plan, input.level)?;
+        let message = text::message(input.message.as_deref(), "message")?;
+        let addresses = text::addresses(&input.emails);
+        rules::some_addresses(addresses.len())?;
+        let (emails, mut errors) = read_addresses(addresses);
+        let mut desk = Desk::open(app, tx, account, &emails).await?;
+        let mut invitations = Vec::new();
+        for (place, email) in emails {
+            match desk.admit(&email) {
+                Ok(()) => invitations.push(new_invitation(app, tx, &actor, &input, message.as_deref(), email)?),
+                Err(error) => errors.push((place, error.at(["emails".to_owned(), place.to_string()]).value(email.address))),
+            }
+        }
+        send(tx, &actor, &invitations).await?;
+        errors.sort_by_key(|(place, _)| *place);
+        Ok((invitations, errors.into_iter().map(|(_, error)| error).collect()))
+    })
+    .await
+}
+
+/// Things of a list, each with its entry's place.
+pub type Placed<T> = Vec<(usize, T)>;
+
+/// The addresses that are some, each with its entry's place; and what is wrong with the others.
+pub fn read_addresses(addresses: Vec<(usize, String)>) -> (Placed<Email>, Placed<UserError>) {
+    let (mut emails, mut errors) = (Vec::new(), Vec::new());
+    for (place, address) in addresses {
+        match text::email(&address) {
+            Ok(email) => emails.push((place, email)),
+            Err(why) => {
+                let value: String = address.chars().take(100).collect();
+                errors.push((
+                    place,
+                    UserError::new(UserErrorCode::Invalid, why).at(["emails".to_owned(), place.to_string()]).value(value),
+                ));
+            }
+        }
+    }
+    (emails, errors)
+}
+
+/// What decides over each address of a call, kept up to date from one to the next.
+struct Desk {
+    users: HashSet<String>,
+    invited: HashSet<String>,
+    seats: Option<u64>,
+    quota: u32,
+    frees_at: Moment,
+}
+
+impl Desk {
+    async fn open(app: &App, tx: &Tx, account: &account::Model, emails: &[(usize, Email)]) -> Result<Self> {
+        let keys = || emails.iter().map(|(_, email)| email.key.as_str());
+        let users =
+            Sql::new("SELECT u.email_key FROM members m JOIN users u ON u.id = m.user_id WHERE m.account_id = ").bind(account.id);
+        let users = users.push(" AND u.email_key IN ").list(keys()).all(tx.db(), |row| row.try_get_by_index(0)).await?;
+        let pending = select::<invitation::Entity>("i").push(" WHERE i.status = 'pending' AND i.account_id = ").bind(account.id);
+        let pending: Vec<invitation::Model> = pending.push(" AND i.email_key IN ").list(keys()).all(tx.db(), model("i")).await?;
+        // One that has expired makes room for a new one, and its event must not be lost for that.
+        let (expired, invited): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|row| row.status_at(tx.now) == InvitationStatus::Expired);
+        expire(tx, &expired).await?;
+        let held = u64::try_from(accounts::ops::seat_holders(tx, account.id).await?.len()).unwrap_or(u64::MAX);
+        let taken =
+            Sql::new("SELECT created_at FROM invitations WHERE account_id = ").bind(account.id).push(" AND created_at > ");
+        let taken: Vec<Moment> =
+            taken.bind(tx.now - rules::DAY).push(" ORDER BY created_at").all(tx.db(), |row| row.try_get_by_index(0)).await?;
+        let limit = app.config.invitations_per_day;
+        Ok(Self {
+            users: users.into_iter().collect(),
+            invited: invited.into_iter().map(|row| row.email_key).collect(),
+            seats: account.plan.seats().map(|seats| seats.saturating_sub(held)),
+            quota: limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX)),
+            frees_at: rules::next_free(&taken, limit, tx.now),
+        })
+    }
+
+    fn admit(&mut self, email: &Email) -> Result<(), UserError> {
+        let refuse = |code, why: &str| Err(UserError::new(code, why));
+        if self.users.contains(&email.key) {
+            return refuse(UserErrorCode::AlreadyAUser, "This person is a user of the account already.");
+        }
+        if self.invited.contains(&email.key) {
+            return refuse(UserErrorCode::AlreadyInvited, "This address has a pending invitation already.");
+        }
+        if self.seats == Some(0) {
+            return refuse(
+                UserErrorCode::NoSeatsLeft,
+                "The plan has no seat left: take a larger plan, or take an invitation back.",
+            );
+        }
+        if self.quota == 0 {
+            let why = "The account has invited as many people as it may in 24 hours.";
+            return Err(UserError::new(UserErrorCode::DailyLimitReached, why).retry_at(self.frees_at));
+        }
+        self.invited.insert(email.key.clone());
+        self.seats = self.seats.map(|seats| seats - 1);
+        self.quota -= 1;
+        Ok(())
+    }
+}
+
+fn new_invitation(
+    app: &App,
+    tx: &Tx,
+    actor: &Actor,
+    input: &Invite,
+    message: Option<&str>,
+    email: Email,
+) -> Result<invitation::Model> {
+    Ok(invitation::Model {
+        id: tx.id(),
+        account_id: actor.seat()?.account.id,
+        email: email.address,
+        email_key: email.key,
+        level: input.level,
+        message: message.map(str::to_owned),
+        status: InvitationStatus::Pending,
+        invited_by: actor.user.id,
+        accepted_by: None,
+        version: 1,
+        created_at: tx.now,
+        sent_at: tx.now,
+        expires_at: tx.now + app.config.invitation_ttl,
+        decided_at: None,
+    })
+}
+
+async fn send(tx: &Tx, actor: &Actor, invitations: &[invitation::Model]) -> Result<()> {
+    for rows in invitations.chunks(ROWS_PER_INSERT) {
+        invitation::Entity::insert_many(rows.iter().cloned().map(IntoActiveModel::into_active_model))
+            .exec_without_returning(tx.db())
+            .await?;
+    }
+    let mails = invitations.iter().map(|row| {
+        let invited = Happening {
+            kind: EventKind::UserInvited,
+            actor: Some(actor.user.id),
+            via: actor.via(),
+            subject: row.id.0,
+            change: None,
+        };
+        let event = tx.append(invited, [LogId::from(row.account_id)]);
+        let to = (row.email.as_str(), row.email_key.as_str());
+        Outgoing { kind: MailKind::Invitation, event, subject: row.id.0, version: row.version, to, user: None }
+    });
+    tx.mail(&mails.collect::<Vec<_>>()).await
+}
+
+/// Writes down that these have expired (E6). Their accounts are held.
+pub async fn expire(tx: &Tx, rows: &[invitation::Model]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = Sql::new("UPDATE invitations SET status = 'expired', decided_at = expires_at WHERE id IN ")
+        .list(rows.iter().map(|row| row.id));
+    sql.run(tx.db()).await?;
+    for row in rows {
+        let expired = Happening { kind: EventKind::InvitationExpired, actor: None, via: None, subject: row.id.0, change: None };
+        tx.append(expired, [LogId::from(row.account_id)]);
+    }
+    Ok(())
+}
+
+/// The invitation of a link, with its account held; refused unless it can be answered.
+pub async fn pending_by_token(app: &App, tx: &Tx, token: &str) -> Result<invitation::Model> {
+    let unknown =
+        || Error::from(UserError::new(UserErrorCode::NotFound, "This link is not valid, or a newer one was sent.").at(["token"]));
+    let id = InvitationId(Keys::link_id(token).ok_or_else(unknown)?);
+    let account: Option<AccountId> =
+        Sql::new("SELECT account_id FROM invitations WHERE id = ").bind(id).one(tx.db(), |row| row.try_get_by_index(0)).await?;
+    tx.hold(vec![account.ok_or_else(unknown)?.into()]).await?;
+    let row =
+        find(tx, id).await?.filter(|row| app.keys.is_link(token, Purpose::Invitation, id.0, row.version)).ok_or_else(unknown)?;
+    rules::answerable(&row, tx.now, "token")?;
+    Ok(row)
+}
+
+async fn find(tx: &Tx, id: InvitationId) -> Result<Option<invitation::Model>> {
+    select::<invitation::Entity>("i").push(" WHERE i.id = ").bind(id).one(tx.db(), model("i")).await
+}
+
+/// How an invitation or a request is named: by the link's token, or by its id when it is to the viewer's verified address.
+#[derive(Clone, Debug)]
+pub enum Named<Id> {
+    /// The link's token.
+    Token(String),
+    /// The id.
+    Id(Id),
+}
+
+impl<Id> Named<Id> {
+    /// One of the two, not both and not neither.
+    pub fn one_of(token: Option<String>, id: Option<Id>, id_field: &str) -> Result<Self> {
+        match (token, id) {
+            (Some(token), None) => Ok(Self::Token(token)),
+            (None, Some(id)) => Ok(Self::Id(id)),
+            _ => Err(UserError::new(UserErrorCode::Invalid, format!("Give `token` or `{id_field}`, one of the two."))
+                .at(["token"])
+                .into()),
+        }
+    }
+
+    /// The input's field.
+    pub fn field(&self, id_field: &'static str) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Id(_) => id_field,
+        }
+    }
+}
+
+/// Joins the account that invited, as the user who is signed in (U2, U5).
+pub async fn accept_invitation(app: &App, caller: &Caller, named: Named<InvitationId>) -> Result<Seat> {
+    app.tx(async |tx| {
+        let row = match &named {
+            Named::Token(token) => peek_token(app, tx, token).await?,
+            Named::Id(id) => find(tx, *id).await?,
+        };
+        let actor = tx.actor(caller, row.iter().map(|row| row.account_id.into()).collect()).await?;
+        let field = named.field("invitationId");
+        let addressed = |row: &invitation::Model| {
+            matches!(named, Named::Token(_)) || actor.verified_email_key() == Some(row.email_key.as_str())
+        };
+        // Read again now that the account is held: of two who take the last seat, the second sees the first.
+        let row = match row {
+            Some(row) => find(tx, row.id).await?,
+            None => None,
+        };
+        let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such invitation for you.").at([field]);
+        let row = row.filter(addressed).ok_or_else(unknown)?;
+        rules::answerable(&row, tx.now, field)?;
+        let user = actor.user.clone();
+        if user.email_verified_at.is_none() && user.email_key == row.email_key {
+            identity::ops::mark_verified(tx, &user, Some(actor.session.id)).await?;
+        }
+        join(tx, &user, row).await
+    })
+    .await
+}
+
+async fn peek_token(app: &App, tx: &Tx, token: &str) -> Result<Option<invitation::Model>> {
+    let Some(id) = Keys::link_id(token).map(InvitationId) else { return Ok(None) };
+    Ok(find(tx, id).await?.filter(|row| app.keys.is_link(token, Purpose::Invitation, id.0, row.version)))
+}
+
+/// Gives the invited person their place. The account is held and the invitation pending; seats and levels are checked again (U5).
+pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model) -> Result<Seat> {
+    rules::may_bear(&row, user, "token")?;
+    let account = accounts::ops::find(tx, row.account_id).await?;
+    if account.status != account::AccountStatus::Active {
+        return Err(UserError::new(UserErrorCode::NotActive, "That account is closed.").at(["token"]).into());
+    }
+    if member_of(tx, account.id, user.id).await?.is_some() {
+        return Err(UserError::new(UserErrorCode::AlreadyAUser, "You are a user of this account already.").at(["token"]).into());
+    }
+    accounts::rules::needs_level(account.plan, row.level)?;
+    // The invitation's own seat is among those that are held.
+    let held = u64::try_from(accounts::ops::seat_holders(tx, account.id).await?.len()).unwrap_or(u64::MAX);
+    if account.plan.seats().is_some_and(|seats| held > seats) {
+        return Err(UserError::new(UserErrorCode::NoSeatsLeft, "The account has no seat left. Ask who invited you.")
+            .at(["token"])
+            .into());
+    }
+    let member = accounts::ops::add_member(tx, account.id, user, row.level).await?;
+    let sql =
+        Sql::new("UPDATE invitations SET status = 'accepted', accepted_by = ").bind(user.id).push(", decided_at = ").bind(tx.now);
+    sql.push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
+    let joined = Happening { kind: EventKind::UserJoined, actor: Some(user.id), via: None, subject: member.0, change: None };
+    let event = tx.append(joined, [LogId::from(account.id), user.id.into()]);
+    if row.email_key != user.email_key {
+        tell_inviter(tx, &row, event).await?;
+    }
+    Ok(Seat { account, level: row.level, via: None })
+}
+
+/// Whoever invited one address learns that somebody with another has joined (U2).
+async fn tell_inviter(tx: &Tx, row: &invitation::Model, event: entity::EventId) -> Result<()> {
+    let inviter = identity::ops::find_user(tx, row.invited_by).await?;
+    let to = (inviter.email.as_str(), inviter.email_key.as_str());
+    let kind = MailKind::InvitationAcceptedByAnother;
+    tx.mail(&[Outgoing { kind, event, subject: row.id.0, version: 0, to, user: Some(inviter.id) }]).await
+}

@@ -1,0 +1,278 @@
+//! Secrets: the key pairs that sign access tokens, and the one secret behind links and refresh tokens.
+//!
+//! A token in a link is an HMAC over its purpose, the id that it is about and a version, so nothing secret is at rest and a
+//! resend, which raises the version, kills the link before. An access token is an EdDSA JWT; its key's id is in its header.
+
+use crate::{clock::Clock, config::Config};
+use aws_lc_rs::{
+    digest, hmac, rand,
+    signature::{Ed25519KeyPair, KeyPair},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use entity::{AccountId, Moment, SessionId, UserId, UserLevel};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+use uuid::Uuid;
+
+/// The signing keys and the secret.
+pub struct Keys {
+    secret: hmac::Key,
+    current: String,
+    signing: EncodingKey,
+    verifying: HashMap<String, (DecodingKey, String)>,
+    issuer: String,
+    audience: String,
+}
+
+/// What a link or token is for: one made for one purpose is worth nothing for another.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    /// Proves that a mailbox is the user's.
+    VerifyEmail,
+    /// Joins an account.
+    Invitation,
+    /// Answers a request for access.
+    AccessRequest,
+    /// Gets the next access token of a session.
+    Refresh,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::VerifyEmail => "verify-email",
+            Self::Invitation => "invitation",
+            Self::AccessRequest => "access-request",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// What an access token says. Only who and where counts: the level is as of issue and never trusted (L2).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    sid: String,
+    acc: Option<String>,
+    via: Option<String>,
+    lvl: Option<String>,
+    iat: i64,
+    exp: i64,
+    /// None of ours has it, but one that does must be obeyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
+}
+
+/// Who an access token names, and the account that it acts in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ticket {
+    /// The user.
+    pub user: UserId,
+    /// The session.
+    pub session: SessionId,
+    /// The account, if any.
+    pub account: Option<AccountId>,
+    /// The agency through whose connection, when the account is a client's.
+    pub via: Option<AccountId>,
+}
+
+/// Why the keys could not be had; the sentence names what to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// A file or directory could not be read or made.
+    #[error("{path}: {source}")]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file in the directory of keys is none.
+    #[error("{0}: not an Ed25519 private key in PKCS#8 (DER)")]
+    NotAKey(PathBuf),
+    /// The secret is missing.
+    #[error("no secret for links: set KEYHOLDER_SECRET")]
+    NoSecret,
+    /// The directory of keys is missing.
+    #[error("no directory of keys: set KEYHOLDER_KEYS")]
+    NoDirectory,
+}
+
+impl Keys {
+    /// Reads the keys, or makes them at the first start.
+    pub fn load(config: &Config, own_address: &str) -> Result<Self, KeysError> {
+        let beside = config.sqlite_file();
+        let secret = match (&config.secret, &beside) {
+            (Some(secret), _) => secret.clone(),
+            (None, Some(file)) => secret_beside(&file.with_extension("secret"))?,
+            (None, None) => return Err(KeysError::NoSecret),
+        };
+        let directory =
+            config.keys.clone().or_else(|| beside.map(|file| file.with_extension("keys"))).ok_or(KeysError::NoDirectory)?;
+        let (current, signing, verifying) = read_directory(&directory)?;
+        Ok(Self {
+            secret: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+            current,
+            signing,
+            verifying,
+            issuer: config.issuer.clone().unwrap_or_else(|| own_address.to_owned()),
+            audience: config.audience.clone(),
+        })
+    }
+
+    fn mac_input(purpose: Purpose, id: Uuid, version: i64) -> Vec<u8> {
+        [purpose.name().as_bytes(), &[0], id.as_bytes(), &version.to_be_bytes()].concat()
+    }
+
+    /// The token of a link: the id that it is about and a MAC.
+    pub fn link(&self, purpose: Purpose, id: Uuid, version: i64) -> String {
+        let mac = hmac::sign(&self.secret, &Self::mac_input(purpose, id, version));
+        BASE64.encode([id.as_bytes(), mac.as_ref()].concat())
+    }
+
+    /// The id that a link's token is about. The token proves nothing before [`Keys::is_link`] says so.
+    pub fn link_id(token: &str) -> Option<Uuid> {
+        let bytes = BASE64.decode(token).ok().filter(|bytes| bytes.len() == 48)?;
+        Uuid::from_slice(&bytes[..16]).ok()
+    }
+
+    /// Whether a token is the one of this id in this version.
+    pub fn is_link(&self, token: &str, purpose: Purpose, id: Uuid, version: i64) -> bool {
+        let Some(bytes) = BASE64.decode(token).ok().filter(|bytes| bytes.len() == 48) else { return false };
+        bytes[..16] == *id.as_bytes() && hmac::verify(&self.secret, &Self::mac_input(purpose, id, version), &bytes[16..]).is_ok()
+    }
+
+    /// An access token, valid from `now` until `expires`.
+    pub fn access_token(
+        &self,
+        ticket: Ticket,
+        level: Option<UserLevel>,
+        now: Moment,
+        expires: Moment,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            sub: ticket.user.to_string(),
+            sid: ticket.session.to_string(),
+            acc: ticket.account.map(|id| id.to_string()),
+            via: ticket.via.map(|id| id.to_string()),
+            lvl: level.map(crate::error::level_name),
+            iat: now.timestamp(),
+            exp: expires.timestamp(),
+            nbf: None,
+        };
+        let header = Header { kid: Some(self.current.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &self.signing)
+    }
+
+    /// Who a token names, if it is one of ours and still valid: algorithm, key, issuer, audience and expiry are all checked.
+    pub fn read_access_token(&self, token: &str, clock: &Clock) -> Result<Ticket, &'static str> {
+        const INVALID: &str = "The access token is not valid here. Sign in, or refresh the session.";
+        let header = jsonwebtoken::decode_header(token).map_err(|_| INVALID)?;
+        let (key, _) = header.kid.and_then(|kid| self.verifying.get(&kid)).ok_or(INVALID)?;
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // The server's clock decides, not the operating system's.
+        validation.validate_exp = false;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| INVALID)?.claims;
+        if claims.exp <= clock.now().timestamp() {
+            return Err("The access token has expired. Refresh the session to get a new one.");
+        }
+        if claims.nbf.is_some_and(|from| from > clock.now().timestamp()) {
+            return Err("The access token is not valid yet.");
+        }
+        let account = |id: Option<String>| id.map(|id| id.parse()).transpose();
+        Ok(Ticket {
+            user: claims.sub.parse().map_err(|_| INVALID)?,
+            session: claims.sid.parse().map_err(|_| INVALID)?,
+            account: account(claims.acc).map_err(|_| INVALID)?,
+            via: account(claims.via).map_err(|_| INVALID)?,
+        })
+    }
+
+    /// The public keys, as a JSON Web Key Set: other services verify access tokens with it.
+    pub fn jwks(&self) -> serde_json::Value {
+        let mut keys: Vec<_> = self.verifying.iter().collect();
+        keys.sort_by_key(|(kid, _)| *kid);
+        let keys = keys.into_iter().map(|(kid, (_, x))| {
+            serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x })
+        });
+        serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
+    let path = path.to_owned();
+    move |source| KeysError::File { path, source }
+}
+
+/// The secret beside the SQLite file, made when it is not there yet.
+fn secret_beside(path: &Path) -> Result<String, KeysError> {
+    if path.exists() {
+        return fs::read_to_string(path).map_err(at(path));
+    }
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).map_err(|_| at(path)(io::Error::other("the machine has no randomness to give")))?;
+    let secret = BASE64.encode(bytes);
+    write_private(path, secret.as_bytes())?;
+    Ok(secret)
+}
+
+type Signing = (String, EncodingKey, HashMap<String, (DecodingKey, String)>);
+
+/// Every `*.pk8` of the directory; the last by name signs. One is made when there is none.
+fn read_directory(directory: &Path) -> Result<Signing, KeysError> {
+    fs::create_dir_all(directory).map_err(at(directory))?;
+    let list = |directory: &Path| -> Result<Vec<PathBuf>, KeysError> {
+        let entries = fs::read_dir(directory).map_err(at(directory))?;
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|e| e == "pk8"))
+            .collect();
+        files.sort();
+        Ok(files)
+    };
+    let mut files = list(directory)?;
+    if files.is_empty() {
+        let path = directory.join("0001.pk8");
+        let document =
+            Ed25519KeyPair::generate_pkcs8(&rand::SystemRandom::new()).map_err(|_| KeysError::NotAKey(path.clone()))?;
+        write_private(&path, document.as_ref())?;
+        files = list(directory)?;
+    }
+    let mut verifying = HashMap::new();
+    let mut latest = None;
+    for path in files {
+        let der = fs::read(&path).map_err(at(&path))?;
+        let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| KeysError::NotAKey(path.clone()))?;
+        let x = BASE64.encode(pair.public_key());
+        // Told by its content, so that a renamed file is the same key and two deployments' keys never share an id.
+        let kid = BASE64.encode(&digest::digest(&digest::SHA256, pair.public_key().as_ref()).as_ref()[..12]);
+        let key = DecodingKey::from_ed_components(&x).map_err(|_| KeysError::NotAKey(path.clone()))?;
+        verifying.insert(kid.clone(), (key, x));
+        latest = Some((kid, EncodingKey::from_ed_der(&der)));
+    }
+    let (kid, signing) = latest.ok_or(KeysError::NoDirectory)?;
+    Ok((kid, signing, verifying))
+}
+
+/// Writes a file that only its owner can read; never over one that is there.
+fn write_private(path: &Path, content: &[u8]) -> Result<(), KeysError> {
+    use std::io::Write;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(at(path))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(at(path))
+}

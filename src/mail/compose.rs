@@ -1,0 +1,146 @@
+//! From a row of the outbox to a letter: reads what the mail is about as it is now, and makes its link.
+//!
+//! Nothing is kept of the words, so a renamed account or an erased person is right in every mail that is still to go.
+
+use super::letter::Letter;
+use crate::{
+    app::App,
+    db::{Sql, columns, model, select},
+    error::Result,
+    identity::ops::VERIFICATION_TTL,
+    keys::Purpose,
+};
+use entity::{
+    AccountId, UserId, UserLevel, account, connection, event,
+    invitation::{self, InvitationStatus},
+    mail::{self, MailKind},
+    user,
+};
+use sea_orm::EntityTrait;
+use uuid::Uuid;
+
+/// What a mail says, and the token in its link; `None` when there is nothing to say any more.
+pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Option<String>)>> {
+    match mail.kind {
+        MailKind::VerifyEmail => verify_email(app, mail).await,
+        MailKind::Invitation => invitation(app, mail).await,
+        MailKind::InvitationAcceptedByAnother => Ok(accepted_by_another(app, mail).await?.map(|letter| (letter, None))),
+        MailKind::AccessRequest => access_request(app, mail).await,
+        MailKind::AccessApproved | MailKind::AccessDeclined | MailKind::ConnectionEnded => {
+            Ok(about_connection(app, mail).await?.map(|letter| (letter, None)))
+        }
+    }
+}
+
+type Linked = Option<(Letter, Option<String>)>;
+
+fn link(app: &App, page: &str, token: &str) -> String {
+    // In the fragment, which browsers keep to themselves: no log and no referrer has it (R6).
+    format!("{}/{page}#token={token}", app.app_url)
+}
+
+async fn user(app: &App, id: UserId) -> Result<Option<user::Model>> {
+    select::<user::Entity>("u").push(" WHERE u.id = ").bind(id).one(app.reader(), model("u")).await
+}
+
+async fn user_name(app: &App, id: Option<UserId>) -> Result<String> {
+    let found = match id {
+        Some(id) => user(app, id).await?,
+        None => None,
+    };
+    Ok(found.map_or_else(|| "Somebody".to_owned(), |user| user.name))
+}
+
+async fn account_name(app: &App, id: AccountId) -> Result<String> {
+    let account: Option<account::Model> =
+        select::<account::Entity>("a").push(" WHERE a.id = ").bind(id).one(app.reader(), model("a")).await?;
+    Ok(account.map_or_else(String::new, |account| account.name))
+}
+
+async fn verify_email(app: &App, mail: &mail::Model) -> Result<Linked> {
+    let Some(user) = user(app, UserId(mail.subject_id)).await?.filter(|user| user.email_verified_at.is_none()) else {
+        return Ok(None);
+    };
+    let token = app.keys.link(Purpose::VerifyEmail, user.id.0, mail.version);
+    let letter = Letter::VerifyEmail {
+        name: user.name,
+        link: link(app, "verify-email", &token),
+        expires_at: user.created_at + VERIFICATION_TTL,
+    };
+    Ok(Some((letter, Some(token))))
+}
+
+async fn by_subject<E: EntityTrait>(app: &App, alias: &'static str, subject: Uuid) -> Result<Option<E::Model>> {
+    select::<E>(alias).push(&format!(" WHERE {alias}.id = ")).bind(subject).one(app.reader(), model(alias)).await
+}
+
+async fn invitation(app: &App, mail: &mail::Model) -> Result<Linked> {
+    let row: Option<invitation::Model> = by_subject::<invitation::Entity>(app, "i", mail.subject_id).await?;
+    let Some(row) = row.filter(|row| row.status_at(app.now()) == InvitationStatus::Pending && row.version == mail.version) else {
+        return Ok(None);
+    };
+    let token = app.keys.link(Purpose::Invitation, row.id.0, row.version);
+    let letter = Letter::Invitation {
+        account: account_name(app, row.account_id).await?,
+        inviter: user_name(app, Some(row.invited_by)).await?,
+        level: row.level.title(),
+        message: row.message,
+        link: link(app, "invitation", &token),
+        expires_at: row.expires_at,
+    };
+    Ok(Some((letter, Some(token))))
+}
+
+async fn accepted_by_another(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
+    let Some(row) = by_subject::<invitation::Entity>(app, "i", mail.subject_id).await? else { return Ok(None) };
+    Ok(Some(Letter::InvitationAcceptedByAnother {
+        account: account_name(app, row.account_id).await?,
+        joiner: user_name(app, row.accepted_by).await?,
+        invited_address: row.email,
+        level: row.level.title(),
+    }))
+}
+
+async fn access_request(app: &App, mail: &mail::Model) -> Result<Linked> {
+    let row = by_subject::<connection::Entity>(app, "c", mail.subject_id).await?;
+    let pending = |row: &connection::Model| {
+        row.status_at(app.now()) == connection::ConnectionStatus::Pending && row.version == mail.version
+    };
+    let Some(row) = row.filter(pending) else { return Ok(None) };
+    let token = app.keys.link(Purpose::AccessRequest, row.id.0, row.version);
+    let letter = Letter::AccessRequest {
+        agency: account_name(app, row.agency_id).await?,
+        requester: user_name(app, Some(row.requested_by)).await?,
+        level: row.requested_level.map_or("a level of your choosing", UserLevel::title),
+        message: row.message,
+        link: link(app, "access-request", &token),
+        expires_at: row.expires_at,
+    };
+    Ok(Some((letter, Some(token))))
+}
+
+/// Mails that tell of a decision: who decided is the event's actor.
+async fn about_connection(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
+    let sql = Sql::new(format!(
+        "SELECT {}, {} FROM events e JOIN connections c",
+        columns::<event::Entity>("e"),
+        columns::<connection::Entity>("c")
+    ));
+    let sql = sql.push(" ON c.id = e.subject_id WHERE e.id = ").bind(mail.event_id);
+    let read = |row: &sea_orm::QueryResult| Ok((model::<event::Model>("e")(row)?, model::<connection::Model>("c")(row)?));
+    let Some((event, row)) = sql.one(app.reader(), read).await? else { return Ok(None) };
+    let agency = account_name(app, row.agency_id).await?;
+    let level = row.level.or(row.requested_level).map_or("any level", UserLevel::title);
+    if mail.kind == MailKind::AccessDeclined {
+        return Ok(Some(Letter::AccessDeclined { agency, address: row.client_email, level }));
+    }
+    let Some(client) = row.client_id else { return Ok(None) };
+    let (client, actor) = (account_name(app, client).await?, user_name(app, event.actor_id).await?);
+    if mail.kind == MailKind::AccessApproved {
+        return Ok(Some(Letter::AccessApproved { agency, client, level, approver: actor }));
+    }
+    // The event says which side ended it, and the mail goes to the other.
+    let by_client = event.before.as_deref() == Some(crate::connections::ops::BY_CLIENT);
+    let (account, other_account) = if by_client { (agency, client) } else { (client, agency) };
+    Ok(Some(Letter::ConnectionEnded { by: actor, account, other_account }))
+}

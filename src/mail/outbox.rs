@@ -1,0 +1,179 @@
+//! The outbox: sends what operations put there, after their commit, at least once (E7).
+//!
+//! A row is claimed by setting its next try a minute ahead, in one statement that only one worker wins; a worker that dies
+//! with it leaves it to be tried again. The words are made at that moment ([`super::compose`]). A mail whose reason is gone
+//! (an invitation that was taken back) is not sent any more.
+
+use super::{
+    compose,
+    transport::{Envelope, Outcome},
+};
+use crate::{
+    app::{App, Outgoing, Tx},
+    db::{Sql, model, select},
+    error::Result,
+};
+use chrono::TimeDelta;
+use entity::{
+    MailId, Moment,
+    mail::{self, DeliveryStatus, MailKind},
+};
+use futures_util::{StreamExt, stream};
+use sea_orm::ConnectionTrait;
+use std::{collections::HashMap, time::Duration};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// How many are sent at once.
+const AT_ONCE: usize = 8;
+/// How long a worker has before another may try.
+const CLAIM: TimeDelta = TimeDelta::seconds(60);
+/// How often a mail is tried before it is given up: over some 12 hours.
+const TRIES: i32 = 12;
+/// How long the worker sleeps when nothing rings.
+const IDLE: Duration = Duration::from_secs(5);
+/// How many invitations and requests an address gets in 24 hours, from all accounts together (I8).
+pub const PER_ADDRESS: usize = 10;
+
+/// The kinds that strangers can make us send.
+const UNASKED: [MailKind; 2] = [MailKind::Invitation, MailKind::AccessRequest];
+
+/// Of these mails, the ones that are past the day's limit of their address (I8), by their place.
+pub(crate) async fn past_limit(tx: &Tx, mails: &[Outgoing<'_>]) -> Result<Vec<bool>> {
+    let keys: Vec<&str> = mails.iter().filter(|mail| UNASKED.contains(&mail.kind)).map(|mail| mail.to.1).collect();
+    let mut sent: HashMap<String, i64> = HashMap::new();
+    if !keys.is_empty() {
+        let sql = Sql::new("SELECT to_email_key, count(*) FROM mails WHERE kind IN ")
+            .list(UNASKED)
+            .push(" AND to_email_key IN ")
+            .list(keys);
+        let sql = sql.push(" AND created_at > ").bind(tx.now - crate::invitations::rules::DAY).push(" GROUP BY to_email_key");
+        sent = sql.all(tx.db(), |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect();
+    }
+    let limit = i64::try_from(PER_ADDRESS).unwrap_or(i64::MAX);
+    let past = mails.iter().map(|mail| {
+        if !UNASKED.contains(&mail.kind) {
+            return false;
+        }
+        let count = sent.entry(mail.to.1.to_owned()).or_default();
+        *count += 1;
+        *count > limit
+    });
+    Ok(past.collect())
+}
+
+/// Why a mail past that limit was not sent.
+pub fn past_limit_reason() -> String {
+    format!("Not sent: this address gets {PER_ADDRESS} invitations and requests in 24 hours at most, from all accounts together.")
+}
+
+/// Sends what is due until the server stops.
+pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
+    while !*shutdown.borrow() {
+        if let Err(error) = send_due(&app).await {
+            tracing::error!(cause = %error.cause(), "the outbox could not be read");
+        }
+        tokio::select! {
+            () = app.mailer.bell.notified() => {}
+            () = tokio::time::sleep(IDLE) => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+}
+
+/// Sends all that is due now. Answers how many were tried.
+pub async fn send_due(app: &App) -> Result<usize> {
+    let mut tried = 0;
+    loop {
+        let due = select::<mail::Entity>("o").push(" WHERE o.status = 'queued' AND o.next_at <= ").bind(app.now());
+        let due: Vec<mail::Model> =
+            due.push(&format!(" ORDER BY o.next_at, o.id LIMIT {}", AT_ONCE * 4)).all(app.reader(), model("o")).await?;
+        if due.is_empty() {
+            return Ok(tried);
+        }
+        tried += due.len();
+        let sends = stream::iter(due).map(|mail| send(app, mail)).buffer_unordered(AT_ONCE);
+        for sent in sends.collect::<Vec<_>>().await {
+            sent?;
+        }
+    }
+}
+
+async fn send(app: &App, mail: mail::Model) -> Result<()> {
+    if !claim(app, &mail).await? {
+        return Ok(());
+    }
+    let attempts = mail.attempts + 1;
+    let outcome = match compose::compose(app, &mail).await? {
+        Some((letter, token)) => {
+            let (kind, rendered) = (letter.kind(), letter.render());
+            let envelope = Envelope { id: mail.id.to_string(), to: mail.to_email.clone(), kind, rendered, token, at: app.now() };
+            app.mailer.transport.deliver(&envelope).await
+        }
+        None => Outcome::Never("Not sent: what it was about has ended.".to_owned()),
+    };
+    let (status, detail, next_at) = match outcome {
+        Outcome::Sent(answer) => (DeliveryStatus::Sent, answer, mail.next_at),
+        Outcome::Later(answer) if attempts < TRIES => (DeliveryStatus::Queued, answer, app.now() + backoff(attempts)),
+        Outcome::Later(answer) | Outcome::Never(answer) => (DeliveryStatus::Failed, answer, mail.next_at),
+    };
+    tracing::info!(mail = %mail.id, ?status, attempts, "mail");
+    let sql =
+        Sql::new("UPDATE mails SET status = ").bind(status).push(", detail = ").bind(detail).push(", next_at = ").bind(next_at);
+    sql.push(", at = ").bind(app.now()).push(" WHERE id = ").bind(mail.id).run(app.db.writer()).await?;
+    Ok(())
+}
+
+/// Half a minute, a minute, two, … two hours at most.
+fn backoff(attempts: i32) -> TimeDelta {
+    TimeDelta::seconds(30) * (1 << attempts.clamp(1, 9).saturating_sub(1)).min(240)
+}
+
+async fn claim(app: &App, mail: &mail::Model) -> Result<bool> {
+    let sql = Sql::new("UPDATE mails SET attempts = attempts + 1, next_at = ")
+        .bind(app.now() + CLAIM)
+        .push(" WHERE status = 'queued' AND id = ")
+        .bind(mail.id);
+    Ok(sql.push(" AND attempts = ").bind(mail.attempts).run(app.db.writer()).await? == 1)
+}
+
+/// What became of the latest e-mail about something.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// How far it got.
+    pub status: DeliveryStatus,
+    /// Since when.
+    pub at: Moment,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// The mail server's answer.
+    pub detail: Option<String>,
+}
+
+/// The latest mail of a kind about each of these things, in one statement.
+pub async fn latest(db: &impl ConnectionTrait, kind: MailKind, subjects: Vec<Uuid>) -> Result<HashMap<Uuid, Latest>> {
+    let sql = select::<mail::Entity>("o").push(" WHERE o.kind = ").bind(kind).push(" AND o.subject_id IN ").list(subjects);
+    let mails: Vec<mail::Model> = sql.push(" ORDER BY o.id").all(db, model("o")).await?;
+    let last = mails.into_iter().map(|mail| {
+        let latest = Latest { status: mail.status, at: mail.at, attempts: mail.attempts, detail: mail.detail };
+        (mail.subject_id, latest)
+    });
+    Ok(last.collect())
+}
+
+/// How many mails wait, for whoever asks whether all was delivered.
+pub async fn queued(app: &App) -> Result<Vec<MailId>> {
+    Sql::new("SELECT id FROM mails WHERE status = 'queued'").all(app.reader(), |row| row.try_get_by_index(0)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e7_tries_come_further_and_further_apart() {
+        let seconds: Vec<_> = (1..TRIES).map(|attempt| backoff(attempt).num_seconds()).collect();
+        assert_eq!(seconds[..4], [30, 60, 120, 240]);
+        assert!(seconds.is_sorted() && seconds.last() == Some(&7_200));
+    }
+}

@@ -1,0 +1,112 @@
+//! The command line: `serve`, `demo`, `migrate`, `schema`.
+
+use clap::{ArgMatches, Command};
+use keyholder::{
+    clock::Clock,
+    config::{Config, LogFormat},
+    db::Db,
+    demo, schema, server,
+};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn command() -> Command {
+    let serve = Config::flags(Command::new("serve").about("Serve the API"));
+    let migrate = Config::flags(Command::new("migrate").about("Bring a database up to date"));
+    let schema = Command::new("schema").about("Print the schema (SDL)");
+    let demo =
+        demo::flags(Command::new("demo").about("Serve a filled database to play with, with e-mails readable in the browser"));
+    let about = "A GraphQL API server for account access: who may act in which account";
+    clap::command!().about(about).subcommand_required(true).subcommands([serve, demo, migrate, schema])
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let outcome = match matches.subcommand() {
+        Some(("serve", matches)) => serve(matches).await,
+        Some(("demo", matches)) => demo(matches).await,
+        Some(("migrate", matches)) => migrate(matches).await,
+        _ => {
+            print!("{}", schema::sdl());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyholder: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+fn log(filter: &str, format: LogFormat) -> Outcome {
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+async fn serve(matches: &ArgMatches) -> Outcome {
+    let config = Config::load(matches, &env)?;
+    log(&config.log, config.log_format)?;
+    let listener = server::listen(&config).await?;
+    let address = listener.local_addr()?;
+    let app = server::build(config, Clock::default(), address).await?;
+    tracing::info!(
+        database = app.config.sqlite_file().map_or("PostgreSQL", |_| "SQLite"),
+        dev = app.config.dev,
+        "notifications in-process: one server alone"
+    );
+    let running = server::start(app, listener)?;
+    tracing::info!("listening on http://{}", running.address);
+    stopped().await?;
+    running.stop().await;
+    Ok(())
+}
+
+async fn demo(matches: &ArgMatches) -> Outcome {
+    log("warn", LogFormat::Text)?;
+    let running = demo::start(matches).await?;
+    stopped().await?;
+    running.stop().await;
+    Ok(())
+}
+
+async fn migrate(matches: &ArgMatches) -> Outcome {
+    let db = Db::connect(&Config::database_url(matches, &env)?).await.map_err(|error| error.cause())?;
+    let applied = migration::up(db.writer()).await?;
+    if applied.is_empty() {
+        println!("The database is up to date.");
+    }
+    for name in applied {
+        println!("Applied {name}.");
+    }
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn stopped() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            outcome = tokio::signal::ctrl_c() => outcome,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,217 @@
+//! The whole schema, put together from the subjects' parts; looking things up by id; and the role matrix as a list.
+
+use crate::{
+    accounts::api::{self as accounts, Account, AccountsMutation, AccountsQuery},
+    actor::Actor,
+    api::Ask,
+    app::App,
+    connections::{
+        api::{ConnectionsMutation, ConnectionsQuery, ConnectionsSubscription},
+        view::{self, ClientConnection, ConnectionUser},
+    },
+    error::{Denied, Result},
+    events::api::{self as events, Event},
+    identity::api::{IdentityMutation, IdentityQuery},
+    invitations::api::{self as invitations, Invitation, InvitationsMutation, InvitationsQuery},
+    permission::{Describe, MATRIX, Permission, PermissionArea, Row, allows},
+    users::{self, AccountUser, User},
+};
+use async_graphql::{Context, ID, Interface, MergedObject, MergedSubscription, Object, Schema, SchemaBuilder};
+use entity::{AccountId, NodeId, UserLevel};
+use std::collections::HashMap;
+
+/// The schema that is served.
+pub type Api = Schema<Query, Mutation, Subscription>;
+
+/// How deep a query may go: the deepest useful one has some fifteen levels.
+const DEPTH: usize = 20;
+/// What a query may cost: a page of 100 with a page of 20 in each costs about half of it.
+const COMPLEXITY: usize = 20_000;
+
+/// What can be asked.
+#[derive(Default, MergedObject)]
+#[graphql(serial)]
+pub struct Query(NodeQuery, IdentityQuery, AccountsQuery, InvitationsQuery, ConnectionsQuery);
+
+/// What can be changed.
+#[derive(Default, MergedObject)]
+#[graphql(serial)]
+pub struct Mutation(IdentityMutation, AccountsMutation, InvitationsMutation, ConnectionsMutation);
+
+/// What can be listened to. Each payload has a cursor; a listener that comes back with `after: <its last cursor>` gets all that
+/// it missed, in order, once, and then what comes. When the viewer's access ends, the stream ends with an error.
+#[derive(Default, MergedSubscription)]
+pub struct Subscription(ConnectionsSubscription);
+
+fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query::default(), Mutation::default(), Subscription::default())
+        .directive(Describe)
+        .limit_depth(DEPTH)
+        .limit_complexity(COMPLEXITY)
+}
+
+/// The schema of a running server. Introspection and suggestions are for development (R1).
+pub fn build(app: &App) -> Api {
+    let builder = builder().data(app.clone());
+    if app.config.dev { builder.finish() } else { builder.disable_introspection().disable_suggestions().finish() }
+}
+
+/// The SDL, as `schema.graphql` has it.
+pub fn sdl() -> String {
+    // The describer stands where a directive would, but is none that a document could use.
+    let sdl = builder().finish().sdl();
+    sdl.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned() + "\n"
+}
+
+/// An object with an id of its own.
+#[expect(clippy::large_enum_variant, reason = "a page has a hundred at most, and most are the large ones")]
+#[derive(Clone, Debug, Interface)]
+#[graphql(field(name = "id", ty = "ID", desc = "Its id, the same for ever."))]
+pub enum Node {
+    /// An account.
+    Account(Account),
+    /// A user.
+    User(User),
+    /// A user's place in an account.
+    AccountUser(AccountUser),
+    /// An invitation.
+    Invitation(Invitation),
+    /// A connection.
+    ClientConnection(ClientConnection),
+    /// An agency user's place on a connection.
+    ConnectionUser(ConnectionUser),
+    /// An event.
+    Event(Event),
+}
+
+/// The most ids that `nodes` takes.
+const NODES_MAX: usize = 100;
+
+/// Things by their ids: those that the viewer may know of, each in its place, null for any other (one answer for what is
+/// somebody else's and for what is not there).
+pub async fn load_nodes(ctx: &Context<'_>, ids: &[NodeId]) -> Result<Vec<Option<Node>>> {
+    let (app, actor) = (ctx.app(), ctx.actor().await?);
+    macro_rules! pick {
+        ($variant:ident) => {
+            ids.iter().filter_map(|id| if let NodeId::$variant(id) = id { Some(*id) } else { None }).collect::<Vec<_>>()
+        };
+    }
+    let mut found: HashMap<String, Node> = HashMap::new();
+    let mut add = |nodes: Vec<(String, Node)>| found.extend(nodes);
+    add(visible_accounts(app, actor, pick!(Account))
+        .await?
+        .into_iter()
+        .map(|node| (node.key().to_string(), Node::Account(node)))
+        .collect());
+    if let wanted @ [_, ..] = pick!(User).as_slice() {
+        let users = users::load_visible(app.reader(), actor, wanted).await?;
+        add(users.into_iter().map(|(id, node)| (id.to_string(), Node::User(node))).collect());
+    }
+    if let (wanted @ [_, ..], Ok(_)) = (pick!(Member).as_slice(), actor.may(Permission::ViewUsers)) {
+        let places = users::load_places(app.reader(), actor, wanted).await?;
+        add(places.into_iter().map(|node| (node.id.to_string(), Node::AccountUser(node))).collect());
+    }
+    if let wanted @ [_, ..] = pick!(Invitation).as_slice() {
+        let rows = invitations::load_visible(app, actor, wanted).await?;
+        add(rows.into_iter().map(|node| (node.id.to_string(), Node::Invitation(node))).collect());
+    }
+    if let wanted @ [_, ..] = pick!(Connection).as_slice() {
+        let rows = view::load_visible(app, actor, wanted).await?;
+        add(rows.into_iter().map(|node| (node.id.to_string(), Node::ClientConnection(node))).collect());
+    }
+    if let wanted @ [_, ..] = pick!(Place).as_slice() {
+        let rows = view::load_visible_places(app, actor, wanted).await?;
+        add(rows.into_iter().map(|node| (node.id.to_string(), Node::ConnectionUser(node))).collect());
+    }
+    if let wanted @ [_, ..] = pick!(Event).as_slice() {
+        let rows = events::load_visible(app, actor, wanted).await?;
+        add(rows.into_iter().map(|node| (node.id.to_string(), Node::Event(node))).collect());
+    }
+    Ok(ids.iter().map(|id| found.get(&id.to_string()).cloned()).collect())
+}
+
+/// The account that the actor acts in, and those on the other side of its connections or that they could switch to.
+async fn visible_accounts(app: &App, actor: &Actor, ids: Vec<AccountId>) -> Result<Vec<Account>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let here = actor.seat_if_any().map(|seat| seat.account.id);
+    let sql = crate::db::Sql::new("SELECT a.id FROM accounts a WHERE a.id IN ").list(ids).push(" AND (a.id = ").bind(here);
+    let sql = sql.push(" OR EXISTS (SELECT 1 FROM members m WHERE m.account_id = a.id AND m.user_id = ").bind(actor.user.id);
+    let sql = sql
+        .push(") OR EXISTS (SELECT 1 FROM connections c WHERE c.status = 'active' AND (c.agency_id = a.id AND c.client_id = ")
+        .bind(here);
+    let sql = sql.push(" OR c.client_id = a.id AND c.agency_id = ").bind(here);
+    let visible: Vec<AccountId> = sql.push(")))").all(app.reader(), |row| row.try_get_by_index(0)).await?;
+    Ok(accounts::load(app.reader(), Some(actor), visible).await?.into_values().collect())
+}
+
+fn read_ids(ids: &[ID]) -> Result<Vec<NodeId>> {
+    ids.iter().map(|id| id.parse().map_err(|wrong: entity::WrongId| Denied::BadRequest(wrong.to_string()).into())).collect()
+}
+
+/// One row of the role matrix.
+pub struct RoleMatrixRow(&'static Row);
+
+/// One row of the role matrix.
+#[Object(serial)]
+impl RoleMatrixRow {
+    /// What may be done.
+    async fn permission(&self) -> Permission {
+        self.0.permission
+    }
+    /// The part of the product.
+    async fn area(&self) -> PermissionArea {
+        self.0.area
+    }
+    /// In words.
+    async fn action(&self) -> &str {
+        self.0.action
+    }
+    /// The levels that may, highest first.
+    async fn levels(&self) -> Vec<UserLevel> {
+        UserLevel::ALL.into_iter().filter(|level| allows(*level, false, self.0.permission)).collect()
+    }
+    /// Never allowed through a connection, whatever the level.
+    async fn direct_users_only(&self) -> bool {
+        self.0.direct_users_only
+    }
+    /// What else there is to know.
+    async fn note(&self) -> Option<&str> {
+        self.0.note
+    }
+}
+
+/// What is asked of no subject alone.
+#[derive(Default)]
+pub struct NodeQuery;
+
+#[Object(serial)]
+impl NodeQuery {
+    /// A thing by its id; null for one that is not there or that the viewer may not know of.
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Node>> {
+        let found = async { load_nodes(ctx, &read_ids(&[id])?).await };
+        found.await.map(|mut nodes| nodes.pop().flatten()).map_err(Into::into).transpose()
+    }
+
+    /// Things by their ids, each in its place; null for one that is not there or that the viewer may not know of. 100 at most.
+    #[graphql(complexity = "5 + 10 * child_complexity")]
+    async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> async_graphql::Result<Vec<Option<Node>>> {
+        if ids.len() > NODES_MAX {
+            return Err(crate::error::Error::from(Denied::BadRequest(format!(
+                "Ask for {NODES_MAX} ids at most; these are {}.",
+                ids.len()
+            )))
+            .into());
+        }
+        Ok(load_nodes(ctx, &read_ids(&ids)?).await?)
+    }
+
+    /// The user levels and what each may do. Public.
+    async fn role_matrix(
+        &self,
+        #[graphql(desc = "Only of this part of the product.")] area: Option<PermissionArea>,
+    ) -> Vec<RoleMatrixRow> {
+        MATRIX.iter().filter(|row| area.is_none_or(|area| row.area == area)).map(RoleMatrixRow).collect()
+    }
+}

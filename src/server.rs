@@ -1,0 +1,128 @@
+//! A server from its settings to its end: connects, migrates, listens, sends mail, sweeps, and stops when it is told to.
+
+use crate::{
+    app::{App, Parts},
+    clock::Clock,
+    config::Config,
+    db::Db,
+    events::{bus::InProcess, feed::Feeds},
+    http::{self, nulls::Nulls},
+    identity::passwords::Hasher,
+    keys::{Keys, KeysError},
+    mail::{Mailer, mailbox::Mailbox, outbox, transport::Transport},
+    schema, sweeper,
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// How long requests that are under way have when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why a server could not start; the sentence names what to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database can't be reached or migrated.
+    #[error("DATABASE_URL: {0}")]
+    Database(String),
+    /// The keys can't be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The mail server's settings are wrong.
+    #[error("{0}")]
+    Mail(String),
+    /// The address can't be listened on.
+    #[error("KEYHOLDER_LISTEN: {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The schema can't be read back.
+    #[error("the schema: {0}")]
+    Schema(String),
+}
+
+/// A server that listens.
+pub struct Running {
+    /// Its parts.
+    pub app: App,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Binds the address first, so that the server knows its own when it writes links.
+pub async fn listen(config: &Config) -> Result<TcpListener, StartError> {
+    TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))
+}
+
+/// Puts the parts together, on a database that is brought up to date.
+pub async fn build(config: Config, clock: Clock, address: SocketAddr) -> Result<App, StartError> {
+    let own_address = format!("http://{address}");
+    let db = Db::connect(&config.database_url).await.map_err(|error| StartError::Database(error.cause()))?;
+    let applied = migration::up(db.writer()).await.map_err(|error| StartError::Database(error.to_string()))?;
+    if !applied.is_empty() {
+        tracing::info!(?applied, "migrated");
+    }
+    let transport = match (&config.smtp_url, &config.mail_from) {
+        (Some(url), Some(from)) if !config.dev => Transport::smtp(url, from).map_err(StartError::Mail)?,
+        _ => Transport::Memory(Mailbox::default()),
+    };
+    Ok(App::new(Parts {
+        db,
+        clock,
+        keys: Keys::load(&config, &own_address)?,
+        mailer: Mailer::new(transport),
+        hasher: Hasher::default(),
+        bus: Box::<InProcess>::default(),
+        feeds: Feeds::default(),
+        app_url: config.app_url.clone().unwrap_or(own_address),
+        config,
+    }))
+}
+
+/// Serves until [`Running::stop`].
+pub fn start(app: App, listener: TcpListener) -> Result<Running, StartError> {
+    let address = listener.local_addr().map_err(|error| StartError::Listen(app.config.listen, error))?;
+    let (stop, shutdown) = watch::channel(false);
+    let nulls = Nulls::new(&schema::sdl()).map_err(|error| StartError::Schema(error.to_string()))?;
+    let server =
+        http::Server { schema: schema::build(&app), app: app.clone(), nulls: Arc::new(nulls), shutdown: shutdown.clone() };
+    let serve = serve(listener, http::router(server), shutdown.clone());
+    let tasks = vec![
+        tokio::spawn(serve),
+        tokio::spawn(outbox::run(app.clone(), shutdown.clone())),
+        tokio::spawn(sweeper::run(app.clone(), shutdown)),
+    ];
+    Ok(Running { app, address, stop, tasks })
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, mut shutdown: watch::Receiver<bool>) {
+    use axum::serve::ListenerExt;
+    // Small messages must not wait for each other: a subscription's are all small.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
+    let stopped = async move { http::ws::stopped(&mut shutdown).await };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "the server stopped listening");
+    }
+}
+
+impl Running {
+    /// Takes no more requests, lets those under way end, tells listeners to come back (R3).
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            let abort = task.abort_handle();
+            if tokio::time::timeout(DRAIN, task).await.is_err() {
+                tracing::warn!("requests were still under way after {DRAIN:?} and are cut off");
+                abort.abort();
+            }
+        }
+        // Sockets and detached mutations hold on to the receiver until they are done.
+        if tokio::time::timeout(DRAIN, self.stop.closed()).await.is_err() {
+            tracing::warn!("sockets were still open after {DRAIN:?} and are cut off");
+        }
+        self.app.db.close().await;
+    }
+}

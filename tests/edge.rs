@@ -1,0 +1,182 @@
+//! The edge: endpoints, GraphQL over HTTP and the socket's close codes: SPEC R3, R6, THREATS 1–10, 14, 21–26.
+
+use crate::{
+    on_both_databases,
+    support::{Heard, TestApp, socket::Socket},
+};
+use serde_json::{Value, json};
+
+/// R3, R6: what there is besides GraphQL.
+async fn r6_the_endpoints(app: &TestApp) {
+    for (path, part) in [
+        ("/healthz", "ok"),
+        ("/readyz", "ready"),
+        ("/", "/graphql"),
+        ("/mailbox", "<html"),
+        ("/mailbox.json", "["),
+        ("/.well-known/jwks.json", "\"keys\""),
+    ] {
+        let response = app.http.get(format!("{}{path}", app.url)).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        assert!(response.headers().contains_key("x-request-id"), "{path}");
+        let body = response.text().await.unwrap();
+        assert!(body.contains(part), "{path}: {body}");
+    }
+    assert_eq!(app.http.get(format!("{}/nothing", app.url)).send().await.unwrap().status(), 404);
+}
+
+async fn post(app: &TestApp, body: &str) -> (u16, Value) {
+    let response = app
+        .http
+        .post(format!("{}/graphql", app.url))
+        .header("content-type", "application/json")
+        .body(body.to_owned())
+        .send()
+        .await
+        .unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// THREATS 1–4, 7, 9–11, 14: what could bring a server down, or is no request, is refused; the process lives.
+async fn threats_1_to_14_what_is_no_request(app: &TestApp) {
+    let query = |query: &str| json!({ "query": query }).to_string();
+    let nested = format!("{{ node(id: {}1{}) {{ id }} }}", "[".repeat(2_000), "]".repeat(2_000));
+    let mut bomb = "{ ...F0 }".to_owned();
+    for n in 0..25 {
+        bomb += &format!(" fragment F{n} on Query {{ ...F{0} ...F{0} }}", n + 1);
+    }
+    bomb += " fragment F25 on Query { planTerms { plan } }";
+    let aliases: String = (0..1_000).map(|n| format!("a{n}: planTerms {{ plan }} ")).collect();
+    let cases = [
+        ("threat 1", query(&nested)),
+        ("threat 2", query(&bomb)),
+        ("threat 4", query("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }")),
+        ("threat 7", query(&format!("{{ {aliases} }}"))),
+        ("threat 9", "[{\"query\":\"{ planTerms { plan } }\"}]".to_owned()),
+        ("no JSON", "{".to_owned()),
+        ("no query", "{}".to_owned()),
+        ("unknown field", query("{ nothing }")),
+    ];
+    for (case, body) in cases {
+        let (status, answer) = post(app, &body).await;
+        assert!(status == 400 || status == 200, "{case}: {status}");
+        assert!(answer.get("data").is_none() && answer["errors"][0]["extensions"]["code"].is_string(), "{case}: {answer}");
+    }
+    let (status, _) = post(app, &query(&"x".repeat(2_000_000))).await;
+    assert_eq!(status, 413, "threat 14");
+    let graphql = format!("{}/graphql", app.url);
+    let mutation = app.http.get(format!("{graphql}?query=mutation%7BsignOut%7BsignedOut%7D%7D")).send().await.unwrap();
+    assert_eq!((mutation.status().as_u16(), &mutation.headers()["allow"]), (405, &"POST".parse().unwrap()), "threat 10");
+    for media in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        let response =
+            app.http.post(&graphql).header("content-type", media).body(query("{ planTerms { plan } }")).send().await.unwrap();
+        assert_eq!(response.status(), 415, "threat 11: {media}");
+    }
+    let get = app.http.get(format!("{graphql}?query=%7BplanTerms%7Bplan%7D%7D")).send().await.unwrap();
+    assert_eq!(get.json::<Value>().await.unwrap()["data"]["planTerms"][0]["plan"], "FREE");
+    // A query that costs too much is refused before it runs.
+    let deep = "{ account { clientConnections(first: 100) { nodes { users(first: 100) { nodes { connection { users(first: 100) { nodes { id } } } } } } } } }";
+    assert!(post(app, &query(deep)).await.1.get("data").is_none(), "threat 17");
+}
+
+/// Pitfall of the executor: a mutation that names a key twice would run twice.
+async fn a_mutation_never_runs_twice(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let call = "requestClientAccess(input: {emails: [\"a@x.example\"]}) { userErrors { code } }";
+    let reply = owner.ask(&format!("mutation {{ a: {call} ...F }} fragment F on Mutation {{ a: {call} }}"), Value::Null).await;
+    assert_eq!(reply.codes(), ["BAD_REQUEST"]);
+    assert_eq!(
+        owner.ask("{ account { clientConnections { totalCount } } }", Value::Null).await.payload()["clientConnections"]["totalCount"],
+        0
+    );
+}
+
+/// THREATS 21–26: the protocol's own close codes.
+async fn threats_21_to_26_the_protocols_own_codes(app: &TestApp) {
+    let subscribe = json!({ "id": "1", "type": "subscribe", "payload": { "query": "{ planTerms { plan } }" } });
+    let init = json!({ "type": "connection_init" });
+    let listen = json!({ "id": "1", "type": "subscribe", "payload": { "query": crate::support::socket::OWN_REQUESTS } });
+    let cases: [(&str, Vec<Value>, u16); 5] = [
+        ("threat 23: subscribe before init", vec![subscribe.clone()], 4401),
+        ("threat 23: second init", vec![init.clone(), init.clone()], 4429),
+        ("threat 23: malformed", vec![json!({ "type": "nonsense" })], 4400),
+        (
+            "threat 24: bad token",
+            vec![json!({ "type": "connection_init", "payload": { "authorization": "Bearer nonsense" } })],
+            4403,
+        ),
+        ("threat 26: too long", vec![init.clone(), json!({ "type": "ping", "payload": { "x": "x".repeat(70_000) } })], 1009),
+    ];
+    for (case, messages, code) in cases {
+        let mut socket = Socket::open(&app.url).await;
+        for message in messages {
+            socket.send(message).await;
+        }
+        loop {
+            match socket.hear().await {
+                Heard::Message(message) => assert_eq!(message["type"], "connection_ack", "{case}"),
+                Heard::Closed(closed) => break assert_eq!(closed, code, "{case}"),
+            }
+        }
+    }
+    let ann = app.person("ann@x.example").await;
+    let mut socket = ann.socket().await;
+    socket.send(listen.clone()).await;
+    socket.send(listen).await;
+    assert_eq!(socket.hear().await, Heard::Closed(4409), "threat 23: duplicate id");
+    // Threat 25: a query over the socket passes the same checks as over HTTP.
+    let mut socket = Socket::open(&app.url).await;
+    socket.init(Value::Null).await;
+    socket.subscribe("1", "{ viewer { level } }", Value::Null).await;
+    assert_eq!(socket.next().await["data"]["viewer"], Value::Null);
+    assert_eq!(socket.hear().await, Heard::Message(json!({ "id": "1", "type": "complete" })));
+    for (origin, status) in [("https://evil.example", 403), (app.url.as_str(), 101)] {
+        let request = app
+            .http
+            .get(format!("{}/graphql", app.url))
+            .header("origin", origin)
+            .header("upgrade", "websocket")
+            .header("connection", "upgrade");
+        let request = request.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let response = request.header("sec-websocket-protocol", "graphql-transport-ws").send().await.unwrap();
+        assert_eq!(response.status(), status, "threat 21: {origin}");
+    }
+}
+
+/// R3: a server that stops tells its listeners to come back.
+async fn r3_a_stopping_server_closes_its_sockets(place: crate::support::Place) {
+    let app = TestApp::start(place, &[]).await;
+    let ann = app.person("ann@x.example").await;
+    let mut socket = ann.socket().await;
+    socket.subscribe("1", crate::support::socket::OWN_REQUESTS, Value::Null).await;
+    let stop = app.finish();
+    let heard = async { socket.hear().await };
+    let ((), heard) = futures_util::future::join(stop, heard).await;
+    assert_eq!(heard, Heard::Closed(1001));
+}
+
+/// THREATS 13: an origin is told that it may call only when the settings name it.
+async fn threat_13_cors_by_list(place: crate::support::Place) {
+    let app = TestApp::start(place, &[("allowed_origins", "https://app.example.com")]).await;
+    for (origin, allowed) in [("https://app.example.com", true), ("https://evil.example", false)] {
+        let graphql = format!("{}/graphql", app.url);
+        let preflight = app
+            .http
+            .request(reqwest::Method::OPTIONS, &graphql)
+            .header("origin", origin)
+            .header("access-control-request-method", "POST");
+        for response in [preflight.send().await.unwrap(), app.http.get(&graphql).header("origin", origin).send().await.unwrap()] {
+            let told = response.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(told.as_deref(), allowed.then_some(origin));
+        }
+    }
+    app.finish().await;
+}
+
+on_both_databases!(
+    r6_the_endpoints,
+    threats_1_to_14_what_is_no_request,
+    a_mutation_never_runs_twice,
+    threats_21_to_26_the_protocols_own_codes
+);
+on_both_databases!(on_its_own_servers: r3_a_stopping_server_closes_its_sockets, threat_13_cors_by_list);

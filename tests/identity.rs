@@ -1,0 +1,254 @@
+//! Signing up and in, sessions and their tokens: SPEC I1–I3, I5, THREATS 33, 34, 42.
+
+use crate::{
+    on_both_databases,
+    support::{Heard, TestApp, eventually, people::PASSWORD, socket::Socket},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait, Statement};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const SIGN_UP: &str = "mutation($i: SignUpInput!) { signUp(input: $i) { user { id username } account { name plan } credentials { accessToken } userErrors { code message field } } }";
+const SIGN_IN: &str = "mutation($l: String!, $p: String!) { signIn(input: {login: $l, password: $p}) { account { id } credentials { accessToken } userErrors { code message field } } }";
+const REFRESH: &str = "mutation($r: String!) { refreshSession(input: {refreshToken: $r}) { account { id } credentials { accessToken refreshToken } userErrors { code } } }";
+const ME: &str = "{ viewer { user { id email } } }";
+
+/// I1: what a sign-up says, and refuses with its place.
+async fn i1_signing_up(app: &TestApp) {
+    let input = |email: &str, username: Value| json!({ "i": { "email": email, "password": PASSWORD, "name": "Ann Lee", "username": username } });
+    let first = app.ask(SIGN_UP, input("Ann@X.example", Value::Null)).await;
+    assert_eq!(first.payload()["account"], json!({ "name": "Ann Lee", "plan": "FREE" }));
+    assert_eq!(first.payload()["user"]["username"], "ann.lee");
+    assert_eq!(app.ask(SIGN_UP, input("ann@x.EXAMPLE", Value::Null)).await.user_errors(), ["TAKEN at email"]);
+    assert_eq!(app.ask(SIGN_UP, input("b@x.example", json!("Ann.Lee"))).await.user_errors(), ["TAKEN at username"]);
+    assert_ne!(app.ask(SIGN_UP, input("c@x.example", Value::Null)).await.payload()["user"]["username"], "ann.lee");
+    let refused = async |field: &str, value: &str| {
+        let mut input = json!({ "email": "d@x.example", "password": PASSWORD, "name": "D", "accountName": "D" });
+        input[field] = json!(value);
+        app.ask(SIGN_UP, json!({ "i": input })).await.user_errors()
+    };
+    assert_eq!(refused("email", "nonsense").await, ["INVALID at email"]);
+    assert_eq!(refused("name", " ").await, ["INVALID at name"]);
+    assert_eq!(refused("accountName", "a\nb").await, ["INVALID at accountName"]);
+    assert_eq!(refused("username", "a b").await, ["INVALID at username"]);
+    assert_eq!(refused("password", "short").await, ["INVALID at password"]);
+    assert_eq!(refused("password", "password1").await, ["WEAK_PASSWORD at password"]);
+    assert_eq!(refused("invitationToken", "nonsense").await, ["NOT_FOUND at token"]);
+}
+
+/// I1: of two who sign up at once with one address, one does.
+async fn i1_one_address_one_user(app: &TestApp) {
+    let replies = join_all((0..5).map(|n| {
+        let input = json!({ "i": { "email": "same@x.example", "password": PASSWORD, "name": format!("Same {n}") } });
+        app.ask(SIGN_UP, input)
+    }))
+    .await;
+    assert_eq!(replies.iter().filter(|reply| reply.user_errors().is_empty()).count(), 1);
+    assert!(replies.iter().flat_map(|reply| reply.user_errors()).all(|error| error == "TAKEN at email"));
+}
+
+/// I1: who proves the mailbox ends the sessions that somebody else may have begun with it, and keeps their own.
+async fn i1_a_squatter_is_put_out(app: &TestApp) {
+    let squatter = app.newcomer("victim@x.example").await;
+    let second = squatter.sign_in().await;
+    let mut socket = squatter.socket().await;
+    socket.subscribe("1", crate::support::socket::OWN_REQUESTS, Value::Null).await;
+    let verify = "mutation($t: String!) { verifyEmail(input: {token: $t}) { user { email } userErrors { code field message } } }";
+    assert_eq!(squatter.ask(verify, json!({ "t": "nonsense" })).await.user_errors(), ["NOT_FOUND at token"]);
+    let token = app.token_to("victim@x.example", "verify_email").await;
+    second.ask(verify, json!({ "t": token })).await.ok();
+    assert_eq!(squatter.ask(ME, Value::Null).await.codes(), ["UNAUTHENTICATED"]);
+    second.ask(ME, Value::Null).await.ok();
+    let Heard::Message(end) = socket.hear().await else { panic!("the stream ends with an error first") };
+    assert_eq!(end["payload"]["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{end}");
+    // Opened a second time, the link changes nothing.
+    app.ask(verify, json!({ "t": token })).await.ok();
+    second.ask(ME, Value::Null).await.ok();
+}
+
+/// I5, THREATS 37: a login that is not there and a password that is wrong read the same.
+async fn threat_37_a_wrong_login_and_a_wrong_password_read_the_same(app: &TestApp) {
+    let ann = app.person("ann@x.example").await;
+    let wrong = app.ask(SIGN_IN, json!({ "l": "ann@x.example", "p": "not the password" })).await.0;
+    let unknown = app.ask(SIGN_IN, json!({ "l": "nobody@x.example", "p": "not the password" })).await.0;
+    assert_eq!(wrong, unknown);
+    assert_eq!(wrong["data"]["signIn"]["userErrors"][0]["code"], "WRONG_CREDENTIALS");
+    let by_username = app.ask(SIGN_IN, json!({ "l": " ANN ", "p": PASSWORD })).await;
+    assert_eq!(by_username.payload()["account"]["id"], json!(ann.account));
+    let long = "x".repeat(600_000);
+    assert_eq!(app.ask(SIGN_IN, json!({ "l": "ann@x.example", "p": long })).await.user_errors(), ["WRONG_CREDENTIALS"]);
+}
+
+/// I3: a stale or wrong Authorization is told where an actor is needed, and ignored by what is public.
+async fn i3_a_stale_token_is_told(app: &TestApp) {
+    let ann = app.person("ann@x.example").await;
+    app.advance(TimeDelta::minutes(5));
+    for token in [ann.token.as_str(), "nonsense", ""] {
+        let reply = app.ask_as(Some(token), "{ viewer { level } planTerms { plan } }", Value::Null).await;
+        assert_eq!(reply.codes(), ["UNAUTHENTICATED"], "{token}");
+        assert_eq!((&reply.0["data"]["viewer"], reply.0["data"]["planTerms"].as_array().unwrap().len()), (&Value::Null, 4));
+        app.ask_as(Some(token), SIGN_IN, json!({ "l": "ann@x.example", "p": PASSWORD })).await.ok();
+    }
+    let again = app.ask(REFRESH, json!({ "r": ann.refresh })).await;
+    let token = again.payload()["credentials"]["accessToken"].as_str().unwrap();
+    app.ask_as(Some(token), ME, Value::Null).await.ok();
+}
+
+fn part(token: &str, place: usize) -> Value {
+    serde_json::from_slice(&BASE64.decode(token.split('.').nth(place).unwrap()).unwrap()).unwrap()
+}
+
+/// THREATS 33, 34: what a forger may try.
+async fn threat_33_and_34_forged_tokens(app: &TestApp) {
+    let ann = app.person("ann@x.example").await;
+    let [header, claims, signature] = <[&str; 3]>::try_from(ann.token.split('.').collect::<Vec<_>>()).unwrap();
+    let kid = part(&ann.token, 0)["kid"].clone();
+    let jwks: Value = app.http.get(format!("{}/.well-known/jwks.json", app.url)).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&jwks["keys"][0]["kid"], &jwks["keys"][0]["crv"]), (&kid, &json!("Ed25519")));
+    let write = |value: Value| BASE64.encode(value.to_string());
+    let mut forged = vec![
+        format!("{}.{claims}.", write(json!({ "alg": "none", "typ": "JWT" }))),
+        format!("{}.{claims}.{signature}", write(json!({ "alg": "HS256", "kid": kid }))),
+        format!("{}.{claims}.{signature}", write(json!({ "alg": "EdDSA", "kid": "another" }))),
+        format!("{}.{claims}.{signature}", write(json!({ "alg": "EdDSA", "kid": kid, "jku": "https://evil.example" }))),
+        format!("{header}.{claims}.{}", BASE64.encode([0; 64])),
+        ann.refresh.clone(),
+    ];
+    let mut other = part(&ann.token, 1);
+    other["sub"] = json!("user_00000000000000000000000001");
+    forged.push(format!("{header}.{}.{signature}", write(other)));
+    // Signed with the HMAC of the public key, as some libraries once took for EdDSA's.
+    let x = BASE64.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
+    let confused = jsonwebtoken::encode(
+        &jsonwebtoken::Header {
+            kid: kid.as_str().map(str::to_owned),
+            ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256)
+        },
+        &part(&ann.token, 1),
+        &jsonwebtoken::EncodingKey::from_secret(&x),
+    );
+    forged.push(confused.unwrap());
+    for token in forged {
+        assert_eq!(app.ask_as(Some(&token), ME, Value::Null).await.codes(), ["UNAUTHENTICATED"], "{token}");
+        let mut socket = Socket::open(&app.url).await;
+        socket.send(json!({ "type": "connection_init", "payload": { "authorization": format!("Bearer {token}") } })).await;
+        assert_eq!(socket.hear().await, Heard::Closed(4403));
+    }
+}
+
+/// I3, THREATS 34: claims that are missing, of another type, or another's, though well signed.
+async fn threat_34_signed_but_wrong(app: &TestApp) {
+    let ann = app.person("ann@x.example").await;
+    let der = std::fs::read_dir(app.config.keys.as_ref().unwrap()).unwrap().next().unwrap().unwrap().path();
+    let key = jsonwebtoken::EncodingKey::from_ed_der(&std::fs::read(der).unwrap());
+    let kid = part(&ann.token, 0)["kid"].as_str().map(str::to_owned);
+    let header = jsonwebtoken::Header { kid, ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA) };
+    let good = part(&ann.token, 1);
+    let ask = async |claims: &Value| {
+        let token = jsonwebtoken::encode(&header, claims, &key).unwrap();
+        app.ask_as(Some(&token), ME, Value::Null).await.codes().first().map(|code| (*code).to_owned())
+    };
+    assert_eq!(ask(&good).await, None, "the key is the right one");
+    for claim in ["iss", "aud", "sub", "sid", "exp"] {
+        for wrong in [Value::Null, json!("another"), json!(["a"]), json!({ "a": 1 }), json!(-1)] {
+            let mut claims = good.clone();
+            claims[claim] = wrong;
+            assert_eq!(ask(&claims).await.as_deref(), Some("UNAUTHENTICATED"), "{claims}");
+        }
+        let mut claims = good.clone();
+        claims.as_object_mut().unwrap().remove(claim);
+        assert_eq!(ask(&claims).await.as_deref(), Some("UNAUTHENTICATED"), "without {claim}");
+    }
+    for nbf in [json!(app.now().timestamp() + 3_600), json!("soon")] {
+        let mut claims = good.clone();
+        claims["nbf"] = nbf;
+        assert_eq!(ask(&claims).await.as_deref(), Some("UNAUTHENTICATED"), "{claims}");
+    }
+}
+
+/// I3, THREATS 42: twenty uses of one refresh token give one successor; once that is used, the old one ends the session.
+async fn threat_42_a_refresh_token_is_used_once(app: &TestApp) {
+    let ann = app.person("ann@x.example").await;
+    let refresh = async |token: &str| app.ask(REFRESH, json!({ "r": token })).await;
+    let replies = join_all((0..20).map(|_| refresh(&ann.refresh))).await;
+    let successors: BTreeSet<_> =
+        replies.iter().map(|reply| reply.payload()["credentials"]["refreshToken"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(successors.len(), 1);
+    let next = successors.into_iter().next().unwrap();
+    let third = refresh(&next).await.payload()["credentials"].clone();
+    let token = third["accessToken"].as_str().unwrap();
+    app.ask_as(Some(token), ME, Value::Null).await.ok();
+    assert_eq!(refresh(&ann.refresh).await.codes(), ["UNAUTHENTICATED"]);
+    assert_eq!(app.ask_as(Some(token), ME, Value::Null).await.codes(), ["UNAUTHENTICATED"], "the session has ended");
+    assert_eq!(refresh(third["refreshToken"].as_str().unwrap()).await.codes(), ["UNAUTHENTICATED"]);
+    for nonsense in ["", "nonsense", "a.b", "AAAA.1"] {
+        assert_eq!(refresh(nonsense).await.codes(), ["UNAUTHENTICATED"], "{nonsense}");
+    }
+    // Half a minute later, the one just replaced is an old one too.
+    let ann = ann.sign_in().await;
+    refresh(&ann.refresh).await.ok();
+    app.advance(TimeDelta::seconds(31));
+    assert_eq!(refresh(&ann.refresh).await.codes(), ["UNAUTHENTICATED"]);
+}
+
+/// I3: signing out ends the session for every later request and open socket, whatever time its token has left.
+async fn i3_signing_out_ends_the_session(app: &TestApp) {
+    let ann = app.person("ann@x.example").await;
+    let phone = ann.sign_in().await;
+    let mut socket = ann.socket().await;
+    socket.subscribe("1", crate::support::socket::OWN_REQUESTS, Value::Null).await;
+    // Subscribed for certain before the session ends.
+    eventually("the socket listens", async || {
+        let mut probe = ann.socket().await;
+        probe.subscribe("p", "{ planTerms { plan } }", Value::Null).await;
+        (probe.next().await["data"]["planTerms"][0]["plan"] == "FREE").then_some(())
+    })
+    .await;
+    let out = ann.ask("mutation { signOut { signedOut } }", Value::Null).await;
+    assert_eq!(out.payload()["signedOut"], true);
+    assert_eq!(ann.ask(ME, Value::Null).await.codes(), ["UNAUTHENTICATED"]);
+    assert_eq!(app.ask(REFRESH, json!({ "r": ann.refresh })).await.codes(), ["UNAUTHENTICATED"]);
+    let Heard::Message(end) = socket.hear().await else { panic!("the stream ends with an error first") };
+    assert!(end.to_string().contains("UNAUTHENTICATED"), "{end}");
+    phone.ask(ME, Value::Null).await.ok();
+}
+
+/// No password, token or key is in the database as it is, nor in an error.
+async fn threat_55_nothing_secret_is_at_rest(app: &TestApp) {
+    let owner = app.agency("ann@x.example").await;
+    owner.request(&["carl@client.example"]).await.ok();
+    let link = app.token_to("carl@client.example", "access_request").await;
+    let db = app.reader();
+    let mut text = String::new();
+    for table in ["users", "sessions", "connections", "mails", "events"] {
+        let sql = format!("SELECT * FROM {table}");
+        for row in db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap() {
+            text.push_str(&format!("{row:?}"));
+            for column in row.column_names() {
+                if let Ok(Some(value)) = row.try_get::<Option<String>>("", &column) {
+                    text.push_str(&value);
+                }
+            }
+        }
+    }
+    assert!(text.contains("$argon2id$"), "the tables were read");
+    for secret in [PASSWORD, link.as_str(), owner.refresh.as_str(), owner.token.as_str()] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+on_both_databases!(
+    i1_signing_up,
+    i1_one_address_one_user,
+    i1_a_squatter_is_put_out,
+    threat_37_a_wrong_login_and_a_wrong_password_read_the_same,
+    i3_a_stale_token_is_told,
+    threat_33_and_34_forged_tokens,
+    threat_34_signed_but_wrong,
+    threat_42_a_refresh_token_is_used_once,
+    i3_signing_out_ends_the_session,
+    threat_55_nothing_secret_is_at_rest,
+);

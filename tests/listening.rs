@@ -1,0 +1,181 @@
+//! Subscriptions: SPEC E3–E5, L2, and THREATS 28, 30–32.
+
+use crate::{
+    on_both_databases,
+    support::{
+        Heard, Place, TestApp,
+        socket::{CONNECTIONS, Change, OWN_REQUESTS},
+    },
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+async fn cursor(person: &crate::support::people::Person<'_>) -> Value {
+    person.ask("{ account { activityCursor } }", Value::Null).await.payload()["activityCursor"].clone()
+}
+
+/// E3, THREATS 31: cut and re-opened with `after`, a listener gets exactly what it missed, in order, once; over a restart too.
+async fn threat_31_a_listener_gets_what_it_missed(place: Place) {
+    let app = TestApp::start(place, &[]).await;
+    let owner = app.agency("olga@agency.example").await;
+    let start = cursor(&owner).await;
+    let mut connections = Vec::new();
+    for n in 0..3 {
+        connections.push(owner.request_one(&format!("c{n}@x.example")).await);
+    }
+    let mut socket = owner.socket().await;
+    socket.subscribe("1", CONNECTIONS, json!({ "after": start })).await;
+    let first = socket.change().await;
+    assert_eq!((first.kind.as_str(), &first.connection), ("CLIENT_ACCESS_REQUESTED", &connections[0]));
+    drop(socket);
+    connections.push(owner.request_one("c3@x.example").await);
+    let token = owner.token.clone();
+    app.mails_to("nobody@x.example").await;
+    let app = app.restart(&[]).await;
+    // The issuer is the server's own address, which is another one now: as behind a name that stays, sign in again.
+    let owner = app.ask("mutation($l: String!, $p: String!) { signIn(input: {login: $l, password: $p}) { credentials { accessToken refreshToken } user { id } account { id } userErrors { code } } }",
+        json!({ "l": "olga@agency.example", "p": crate::support::people::PASSWORD })).await;
+    let owner = crate::support::people::Person::of(&app, "olga@agency.example", owner.payload());
+    assert_ne!(owner.token, token);
+    let mut socket = owner.socket().await;
+    socket.subscribe("1", CONNECTIONS, json!({ "after": first.cursor })).await;
+    let heard: Vec<Change> = vec![socket.change().await, socket.change().await, socket.change().await];
+    assert_eq!(heard.iter().map(|change| &change.connection).collect::<Vec<_>>(), connections[1..].iter().collect::<Vec<_>>());
+    connections.push(owner.request_one("c4@x.example").await);
+    assert_eq!(socket.change().await.connection, connections[4], "and then what comes, nothing twice");
+    app.finish().await;
+}
+
+/// E3, E5, THREATS 30: a listener far behind is caught up from the log, whatever is kept in memory.
+async fn threat_30_far_behind_is_caught_up(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let client = app.person("carl@client.example").await;
+    let connection = owner.connect(&client, "ADMIN").await;
+    let start = cursor(&client).await;
+    let mut near = client.socket().await;
+    near.subscribe("1", CONNECTIONS, json!({ "after": start })).await;
+    let levels = ["VIEWER", "AUTHOR", "MANAGER", "ADMIN"];
+    for n in 0..300 {
+        client.set_level(&connection, levels[n % 4]).await.ok();
+    }
+    let mut far = client.socket().await;
+    far.subscribe("1", CONNECTIONS, json!({ "after": start })).await;
+    let (mut seen_near, mut seen_far) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        seen_near.push(near.change().await.cursor);
+        seen_far.push(far.change().await.cursor);
+    }
+    assert_eq!(seen_near, seen_far);
+    assert_eq!(seen_near.iter().collect::<std::collections::BTreeSet<_>>().len(), 300);
+}
+
+/// L2, E4, THREATS 28: when access ends, the stream ends with an error within a second.
+async fn e4_the_stream_ends_with_the_access(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let manager = owner.colleague("mia@agency.example", "MANAGER").await;
+    let client = app.agency("carl@client.example").await;
+    let connection = manager.connect(&client, "ADMIN").await;
+    // In the client's account through the connection nobody listens to connections: they are for direct users.
+    let there = owner.acting_in(&client.account).await;
+    let mut socket = there.socket().await;
+    socket.subscribe("1", CONNECTIONS, Value::Null).await;
+    let Heard::Message(refused) = socket.hear().await else { panic!() };
+    assert_eq!(refused["payload"]["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
+    // Their own log they hear there, until the session ends.
+    let mut own = manager.socket().await;
+    own.subscribe("1", OWN_REQUESTS, Value::Null).await;
+    own.subscribe("2", CONNECTIONS, json!({ "after": cursor(&owner).await })).await;
+    client.set_level(&connection, "VIEWER").await.ok();
+    let Heard::Message(heard) = own.hear().await else { panic!() };
+    assert_eq!(
+        (&heard["id"], &heard["payload"]["data"]["clientConnectionChanged"]["event"]["kind"]),
+        (&json!("2"), &json!("CLIENT_ACCESS_LEVEL_CHANGED"))
+    );
+    let start = Instant::now();
+    manager.ask("mutation { signOut { signedOut } }", Value::Null).await.ok();
+    let mut ended = std::collections::BTreeSet::new();
+    while ended.len() < 2 {
+        let Heard::Message(message) = own.hear().await else { panic!() };
+        if message["type"] == "next" || message["type"] == "error" {
+            assert!(message.to_string().contains("UNAUTHENTICATED"), "{message}");
+            ended.insert(message["id"].to_string());
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// Who may listen: who may decide, who may ask, who has a place; each hears of what they could look up.
+async fn who_hears_of_what(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let author = owner.colleague("art@agency.example", "AUTHOR").await;
+    let mut socket = author.socket().await;
+    socket.subscribe("1", CONNECTIONS, Value::Null).await;
+    let Heard::Message(refused) = socket.hear().await else { panic!() };
+    assert_eq!(refused["payload"]["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
+    // A request that is addressed to somebody reaches their own log, and nobody else's.
+    let (carl, sam) = (app.person("carl@client.example").await, app.person("sam@else.example").await);
+    let (mut carl_hears, mut sam_hears) = (carl.socket().await, sam.socket().await);
+    let since = |person: Value| person["viewer"]["activityCursor"].clone();
+    let query = "{ viewer { activityCursor } }";
+    carl_hears.subscribe("1", OWN_REQUESTS, json!({ "after": since(carl.ask(query, Value::Null).await.ok().clone()) })).await;
+    sam_hears.subscribe("1", OWN_REQUESTS, json!({ "after": since(sam.ask(query, Value::Null).await.ok().clone()) })).await;
+    let first = owner.request_one("carl@client.example").await;
+    let second = owner.request_one("sam@else.example").await;
+    assert_eq!(carl_hears.change().await.connection, first);
+    assert_eq!(sam_hears.change().await.connection, second);
+}
+
+/// E3: a cursor is good for the log that gave it, and for nothing ahead of it.
+async fn e3_wrong_cursors(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let other = app.agency("otto@agency.example").await;
+    let foreign = cursor(&other).await;
+    let ahead = {
+        let mut socket = owner.socket().await;
+        socket.subscribe("1", CONNECTIONS, json!({ "after": cursor(&owner).await })).await;
+        owner.request_one("a@x.example").await;
+        socket.change().await.cursor
+    };
+    // Of a log as it was before: a database that was set back must not be silently skipped over.
+    let mut bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &ahead).unwrap();
+    bytes[23] += 100;
+    let ahead = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &bytes);
+    for after in [foreign, json!("nonsense"), json!(""), json!(ahead)] {
+        let mut socket = owner.socket().await;
+        socket.subscribe("1", CONNECTIONS, json!({ "after": after })).await;
+        let Heard::Message(refused) = socket.hear().await else { panic!() };
+        assert_eq!(refused["payload"]["errors"][0]["extensions"]["code"], "BAD_REQUEST", "{refused}");
+    }
+}
+
+/// E3: the same over SSE.
+async fn e3_over_sse(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let body = json!({ "query": CONNECTIONS, "variables": { "after": cursor(&owner).await } });
+    let mut response = app
+        .http
+        .post(format!("{}/graphql", app.url))
+        .bearer_auth(&owner.token)
+        .header("accept", "text/event-stream")
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let connection = owner.request_one("c@x.example").await;
+    let mut text = String::new();
+    while !text.contains(&connection) {
+        let chunk = tokio::time::timeout(crate::support::PATIENCE, response.chunk()).await.unwrap().unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    assert!(text.contains("event: next") && text.contains("CLIENT_ACCESS_REQUESTED"), "{text}");
+}
+
+on_both_databases!(
+    threat_30_far_behind_is_caught_up,
+    e4_the_stream_ends_with_the_access,
+    who_hears_of_what,
+    e3_wrong_cursors,
+    e3_over_sse
+);
+on_both_databases!(on_its_own_servers: threat_31_a_listener_gets_what_it_missed);

@@ -1,0 +1,16 @@
+//! Stories: each is written once, goes through the front door (a real server on a loopback port, real HTTP and WebSocket)
+//! and runs on SQLite and on PostgreSQL. A file is a subject; `support` has the server and the people.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::format_collect, clippy::format_push_string, reason = "a test's documents are short, and read better so")]
+
+mod support;
+
+mod access;
+mod connections;
+mod edge;
+mod identity;
+mod invitations;
+mod listening;
+mod mail;
+mod matrix;
+mod schema;

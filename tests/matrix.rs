@@ -1,0 +1,253 @@
+//! The role matrix, cell by cell (L1, L6), and that what the SDL shows is what the operations ask.
+
+use crate::{
+    on_both_databases,
+    support::{TestApp, people::Person},
+};
+use async_graphql_parser::{
+    parse_schema,
+    types::{TypeKind, TypeSystemDefinition},
+};
+use keyholder::permission::{MATRIX, Permission};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One line of role-matrix.csv: the permission, its area, what it is in words, and a yes or no per level.
+struct Line {
+    permission: String,
+    area: String,
+    action: String,
+    levels: Vec<&'static str>,
+    direct_users_only: bool,
+    note: String,
+}
+
+const LEVELS: [&str; 5] = ["OWNER", "ADMIN", "MANAGER", "AUTHOR", "VIEWER"];
+
+fn lines() -> Vec<Line> {
+    let text = include_str!("role-matrix.csv");
+    let header = "permission,area,action,owner,admin,manager,author,viewer,source,direct_users_only,note";
+    assert_eq!(text.lines().next().unwrap(), header);
+    let lines = text.lines().skip(1).map(|line| {
+        // The only quoted column is the action.
+        let (head, action, rest) = if let Some((head, rest)) = line.split_once('"') {
+            let (action, rest) = rest.split_once('"').unwrap();
+            (head.trim_end_matches(',').to_owned(), action.to_owned(), rest.trim_start_matches(',').to_owned())
+        } else {
+            let cells: Vec<_> = line.splitn(4, ',').collect();
+            (format!("{},{}", cells[0], cells[1]), cells[2].to_owned(), cells[3].to_owned())
+        };
+        let (permission, area) = head.split_once(',').unwrap();
+        let cells: Vec<_> = rest.splitn(8, ',').collect();
+        let levels = LEVELS.into_iter().zip(&cells).filter(|(_, cell)| **cell == "yes").map(|(level, _)| level).collect();
+        Line {
+            permission: permission.into(),
+            area: area.into(),
+            action,
+            levels,
+            direct_users_only: cells[6] == "yes",
+            note: cells[7].into(),
+        }
+    });
+    lines.collect()
+}
+
+/// L1: `roleMatrix` is the CSV, row by row.
+async fn l1_the_matrix_is_the_csv(app: &TestApp) {
+    let query = "{ roleMatrix { permission area action levels directUsersOnly note } }";
+    let rows = app.ask(query, Value::Null).await.payload().as_array().unwrap().clone();
+    let lines = lines();
+    assert_eq!((rows.len(), lines.len(), MATRIX.len()), (74, 74, 74));
+    for (row, line) in rows.iter().zip(lines) {
+        let note = if line.note.is_empty() { Value::Null } else { json!(line.note) };
+        let expected = json!({ "permission": line.permission, "area": line.area, "action": line.action, "levels": line.levels,
+            "directUsersOnly": line.direct_users_only, "note": note });
+        assert_eq!(*row, expected);
+    }
+    let sms = app.ask("{ roleMatrix(area: SMS) { permission } }", Value::Null).await;
+    assert_eq!(sms.payload().as_array().unwrap().len(), 3);
+}
+
+/// What the API says of every permission to somebody, three ways, which must agree.
+async fn told(person: &Person<'_>) -> BTreeMap<String, bool> {
+    let fields: String = MATRIX
+        .iter()
+        .map(|row| row.permission.name())
+        .map(|name| format!("c{name}: can(permission: {name}) e{name}: explain(permission: {name}) {{ allowed reason }} "))
+        .collect();
+    let reply = person.ask(&format!("{{ viewer {{ permissions {fields} }} }}"), Value::Null).await;
+    let viewer = reply.payload();
+    let permissions: BTreeSet<_> = viewer["permissions"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let told = MATRIX.iter().map(|row| row.permission.name()).map(|name| {
+        let can = viewer[format!("c{name}")].as_bool().unwrap();
+        let explained = &viewer[format!("e{name}")];
+        assert_eq!((can, explained["allowed"].as_bool().unwrap()), (permissions.contains(name.as_str()), can), "{name}");
+        assert!(!explained["reason"].as_str().unwrap().is_empty());
+        (name, can)
+    });
+    told.collect()
+}
+
+/// L1, L6, THREATS 46: every row at all five levels, directly and through a connection at every ceiling.
+async fn threat_46_every_cell_at_every_level(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let client = app.person("carl@client.example").await;
+    let mut people = vec![("OWNER", owner.clone())];
+    for level in &LEVELS[1..] {
+        people.push((level, owner.colleague(&format!("{}@agency.example", level.to_lowercase()), level).await));
+    }
+    for (level, person) in &people {
+        let told = told(person).await;
+        for line in lines() {
+            assert_eq!(told[&line.permission], line.levels.contains(level), "{level} {}", line.permission);
+        }
+    }
+    let connection = owner.connect(&client, "ADMIN").await;
+    let there = owner.acting_in(&client.account).await;
+    for ceiling in &LEVELS[1..] {
+        client.set_level(&connection, ceiling).await.ok();
+        let told = told(&there).await;
+        for line in lines() {
+            let allowed = line.levels.contains(ceiling) && !line.direct_users_only;
+            assert_eq!(told[&line.permission], allowed, "through a connection as {ceiling}: {}", line.permission);
+        }
+    }
+}
+
+/// The permission that the SDL shows on each field of a type.
+fn shown(type_name: &str) -> BTreeMap<String, Option<String>> {
+    let document = parse_schema(keyholder::schema::sdl()).unwrap();
+    let fields = document.definitions.into_iter().find_map(|definition| match definition {
+        TypeSystemDefinition::Type(ty) if ty.node.name.node == type_name => match ty.node.kind {
+            TypeKind::Object(object) => Some(object.fields),
+            _ => None,
+        },
+        _ => None,
+    });
+    let shown = fields.unwrap().into_iter().map(|field| {
+        let needs = field.node.directives.iter().find(|directive| directive.node.name.node == "requiresPermission");
+        let permission = needs.map(|directive| directive.node.arguments[0].1.node.to_string());
+        if let Some(permission) = &permission {
+            let description = field.node.description.as_ref().unwrap().node.clone();
+            assert!(description.ends_with(&format!("Requires the permission {permission}.")), "{description}");
+        }
+        (field.node.name.node.to_string(), permission)
+    });
+    shown.collect()
+}
+
+/// How each mutation is called, with ids that name nothing. Public ones have no row; a new mutation without one fails the test.
+fn calls() -> BTreeMap<&'static str, Option<&'static str>> {
+    let (account, connection) = ("account_00000000000000000000000001", "connection_00000000000000000000000001");
+    let text = |call: String| Some(&*Box::leak(call.into_boxed_str()));
+    BTreeMap::from([
+        ("signUp", None),
+        ("signIn", None),
+        ("verifyEmail", None),
+        ("refreshSession", None),
+        ("signOut", Some("signOut { signedOut }")),
+        ("switchAccount", text(format!("switchAccount(input: {{accountId: \"{account}\"}}) {{ userErrors {{ code }} }}"))),
+        ("changePlan", Some("changePlan(input: {plan: PREMIUM}) { userErrors { code } }")),
+        ("inviteUsers", Some("inviteUsers(input: {emails: [], level: VIEWER}) { userErrors { code } }")),
+        ("acceptInvitation", Some("acceptInvitation(input: {token: \"x\"}) { userErrors { code } }")),
+        ("joinPartnerProgram", Some("joinPartnerProgram { userErrors { code } }")),
+        ("enableClientAccess", Some("enableClientAccess { userErrors { code } }")),
+        ("requestClientAccess", Some("requestClientAccess(input: {emails: []}) { userErrors { code } }")),
+        ("approveClientRequest", Some("approveClientRequest(input: {token: \"x\", level: ADMIN}) { userErrors { code } }")),
+        ("declineClientRequest", Some("declineClientRequest(input: {token: \"x\"}) { userErrors { code } }")),
+        (
+            "setConnectionLevel",
+            text(format!(
+                "setConnectionLevel(input: {{connectionId: \"{connection}\", level: ADMIN}}) {{ userErrors {{ code }} }}"
+            )),
+        ),
+        (
+            "endClientConnection",
+            text(format!("endClientConnection(input: {{connectionId: \"{connection}\"}}) {{ userErrors {{ code }} }}")),
+        ),
+    ])
+}
+
+/// Every mutation of the SDL, as nobody, at all five levels and through a connection: what is allowed is what the SDL shows.
+async fn every_mutation_asks_what_the_sdl_shows(app: &TestApp) {
+    let shown = shown("Mutation");
+    let calls = calls();
+    assert_eq!(shown.keys().map(String::as_str).collect::<Vec<_>>(), calls.keys().copied().collect::<Vec<_>>());
+    let owner = app.agency("olga@agency.example").await;
+    let client = app.person("carl@client.example").await;
+    owner.connect(&client, "ADMIN").await;
+    let mut people = vec![("OWNER", false, owner.clone()), ("ADMIN", true, owner.acting_in(&client.account).await)];
+    for level in &LEVELS[1..] {
+        people.push((level, false, owner.colleague(&format!("{}@agency.example", level.to_lowercase()), level).await));
+    }
+    let rows: BTreeMap<String, Line> = lines().into_iter().map(|line| (line.permission.clone(), line)).collect();
+    for (name, call) in calls.into_iter().filter_map(|(name, call)| Some((name, call?))) {
+        let call = format!("mutation {{ {call} }}");
+        let nobody = app.ask(&call, Value::Null).await;
+        assert_eq!((nobody.codes(), &nobody.0["data"][name]), (vec!["UNAUTHENTICATED"], &Value::Null), "{name}");
+        if name == "signOut" {
+            continue;
+        }
+        for (level, through, person) in &people {
+            let reply = person.ask(&call, Value::Null).await;
+            let allowed = shown[name]
+                .as_ref()
+                .is_none_or(|needs| rows[needs].levels.contains(level) && !(*through && rows[needs].direct_users_only));
+            let expected: &[&str] = if allowed { &[] } else { &["FORBIDDEN"] };
+            assert_eq!(reply.codes(), expected, "{name} as {level}, through a connection: {through}");
+            if !allowed {
+                let extensions = &reply.0["errors"][0]["extensions"];
+                assert_eq!((&extensions["permission"], &extensions["level"]), (&json!(shown[name]), &json!(level)), "{name}");
+                assert!(!extensions["reason"].as_str().unwrap().is_empty());
+                assert_eq!((&reply.0["errors"][0]["path"], &reply.0["data"]), (&json!([name]), &json!({ name: null })));
+            }
+        }
+    }
+}
+
+/// L7, THREATS 46: every guarded field of an account, at every level: null in its place with one error at its path, and the
+/// rest of the answer stands.
+async fn every_guarded_field_is_null_in_its_place(app: &TestApp) {
+    let fields: Vec<_> = shown("Account").into_iter().filter_map(|(name, needs)| Some((name, needs?))).collect();
+    assert!(fields.len() >= 9, "{fields:?}");
+    let sub = |name: &str| match name {
+        "owner" => "{ id }",
+        "seats" | "invitationQuota" | "clientRequestQuota" => "{ used }",
+        _ => "{ totalCount }",
+    };
+    let owner = app.agency("olga@agency.example").await;
+    let selection: String = fields.iter().map(|(name, _)| format!("{name} {} ", sub(name))).collect();
+    let query = format!("{{ account {{ id {selection} name }} viewer {{ level }} }}");
+    let rows: BTreeMap<String, Line> = lines().into_iter().map(|line| (line.permission.clone(), line)).collect();
+    for level in LEVELS {
+        let person = match level {
+            "OWNER" => owner.clone(),
+            _ => owner.colleague(&format!("{}@agency.example", level.to_lowercase()), level).await,
+        };
+        let reply = person.ask(&query, Value::Null).await;
+        let account = reply.0["data"]["account"].as_object().unwrap();
+        assert_eq!(account.len(), fields.len() + 2, "every field is there");
+        assert_eq!((&account["name"], &reply.0["data"]["viewer"]["level"]), (&json!("olga's account"), &json!(level)));
+        let denied: BTreeSet<_> =
+            fields.iter().filter(|(_, needs)| !rows[needs].levels.contains(&level)).map(|(name, _)| name.clone()).collect();
+        let null: BTreeSet<_> = account.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect();
+        let errors = reply.0["errors"].as_array().cloned().unwrap_or_default();
+        let told: BTreeSet<_> = errors.iter().map(|error| error["path"][1].as_str().unwrap().to_owned()).collect();
+        assert_eq!((&null, &told, errors.len()), (&denied, &denied, denied.len()), "{level}");
+        assert!(reply.codes().iter().all(|code| *code == "FORBIDDEN"));
+    }
+}
+
+/// The enum's names are the CSV's, and its variants stand in the same order.
+#[test]
+fn l1_permissions_are_named_as_in_the_csv() {
+    let names: Vec<_> = MATRIX.iter().map(|row| Permission::name(row.permission)).collect();
+    assert_eq!(names, lines().into_iter().map(|line| line.permission).collect::<Vec<_>>());
+}
+
+on_both_databases!(
+    l1_the_matrix_is_the_csv,
+    threat_46_every_cell_at_every_level,
+    every_mutation_asks_what_the_sdl_shows,
+    every_guarded_field_is_null_in_its_place,
+);
