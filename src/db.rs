@@ -129,6 +129,19 @@ fn driver_code(error: &DbErr) -> Option<String> {
     }
 }
 
+/// Makes transactions that write about the same texts wait for each other, until their end. SQLite's writer is alone already.
+pub async fn hold_texts<'a>(tx: &DatabaseTransaction, texts: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        // In order, so that two transactions never wait for each other.
+        for text in texts.into_iter().collect::<std::collections::BTreeSet<_>>() {
+            let lock =
+                Sql::new("SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended(").bind(text).push(", 0))) AS held");
+            lock.one(tx, |_| Ok(())).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Turns a unique violation of the very statement into what it means.
 pub trait OnTaken<T> {
     /// What the violation means.

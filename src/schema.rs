@@ -30,12 +30,10 @@ const COMPLEXITY: usize = 20_000;
 
 /// What can be asked.
 #[derive(Default, MergedObject)]
-#[graphql(serial)]
 pub struct Query(NodeQuery, IdentityQuery, AccountsQuery, InvitationsQuery, ConnectionsQuery);
 
 /// What can be changed.
 #[derive(Default, MergedObject)]
-#[graphql(serial)]
 pub struct Mutation(IdentityMutation, AccountsMutation, InvitationsMutation, ConnectionsMutation);
 
 /// What can be listened to. Each payload has a cursor; a listener that comes back with `after: <its last cursor>` gets all that

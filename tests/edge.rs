@@ -79,6 +79,67 @@ async fn threats_1_to_14_what_is_no_request(app: &TestApp) {
     assert!(post(app, &query(deep)).await.1.get("data").is_none(), "threat 17");
 }
 
+/// What async-graphql-axum's own service would answer, had it our schema and callers.
+async fn stock(app: &TestApp) -> String {
+    use async_graphql_axum::{GraphQLRequest, GraphQLResponse};
+    use axum::{Router, http::HeaderMap, routing::post};
+    let (schema, parts) = (keyholder::schema::build(&app.app), app.app.clone());
+    let handle = async move |headers: HeaderMap, request: GraphQLRequest| {
+        let authorization = headers.get("authorization").and_then(|value| value.to_str().ok());
+        let request = request.into_inner().data(keyholder::actor::Caller::of(&parts, authorization));
+        GraphQLResponse::from(schema.execute(request).await)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/graphql", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, Router::new().route("/graphql", post(handle))).into_future());
+    url
+}
+
+/// Our own edge answers a plain question as the library's service does.
+async fn plain_questions_are_answered_as_by_the_stock_service(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    owner.request(&["a@x.example"]).await.ok();
+    let stock = stock(app).await;
+    let questions = [
+        json!({ "query": "{ planTerms { plan levels seats } roleMatrix(area: SMS) { permission levels } }" }),
+        json!({ "query": "query A { viewer { level } } query B { account { name } }", "operationName": "B" }),
+        json!({ "query": "query($n: Int = 5, $with: Boolean!) { account { clientConnections(first: $n) { totalCount nodes { clientEmail @include(if: $with) __typename } } } }", "variables": { "with": true } }),
+        json!({ "query": "mutation { joinPartnerProgram { account { name } userErrors { code } } }", "extensions": {} }),
+    ];
+    for question in questions {
+        let ask = async |url: &str| {
+            app.http.post(url).bearer_auth(&owner.token).json(&question).send().await.unwrap().text().await.unwrap()
+        };
+        let (ours, theirs) = (ask(&format!("{}/graphql", app.url)).await, ask(&stock).await);
+        assert_eq!(ours, theirs);
+    }
+}
+
+/// The keys of an answer stand in the order of the query, whatever is ready first.
+async fn keys_stand_in_the_order_of_the_query(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let body = json!({ "query": "{ viewer { activityCursor user { name id } level } planTerms { seats plan } account { users { totalCount } name id } }" });
+    for _ in 0..20 {
+        let text = app
+            .http
+            .post(format!("{}/graphql", app.url))
+            .bearer_auth(&owner.token)
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let places: Vec<_> =
+            ["viewer", "activityCursor", "user", "level", "planTerms", "seats", "account", "users", "totalCount"]
+                .iter()
+                .map(|key| text.find(&format!("\"{key}\"")).unwrap())
+                .collect();
+        assert!(places.is_sorted(), "{text}");
+    }
+}
+
 /// Pitfall of the executor: a mutation that names a key twice would run twice.
 async fn a_mutation_never_runs_twice(app: &TestApp) {
     let owner = app.agency("olga@agency.example").await;
@@ -177,6 +238,8 @@ on_both_databases!(
     r6_the_endpoints,
     threats_1_to_14_what_is_no_request,
     a_mutation_never_runs_twice,
+    plain_questions_are_answered_as_by_the_stock_service,
+    keys_stand_in_the_order_of_the_query,
     threats_21_to_26_the_protocols_own_codes
 );
 on_both_databases!(on_its_own_servers: r3_a_stopping_server_closes_its_sockets, threat_13_cors_by_list);

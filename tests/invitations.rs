@@ -172,7 +172,21 @@ async fn i8_ten_mails_a_day_to_one_address(app: &TestApp) {
     assert!(last["delivery"]["detail"].as_str().unwrap().starts_with("Not sent: this address gets 10"));
 }
 
+/// I8: exact, also when twelve agencies write to one address at once.
+async fn i8_ten_mails_under_a_race(app: &TestApp) {
+    let mut owners = Vec::new();
+    for n in 0..12 {
+        owners.push(app.agency(&format!("owner{n}@agency.example")).await);
+    }
+    let replies = join_all(owners.iter().map(|owner| owner.request(&["victim@x.example"]))).await;
+    for reply in replies {
+        reply.ok();
+    }
+    assert_eq!(app.mails_to("victim@x.example").await.len(), 10);
+}
+
 on_both_databases!(
+    i8_ten_mails_under_a_race,
     u2_an_invited_person_joins,
     u2_another_bearer,
     threat_47_what_an_invitation_refuses,

@@ -8,7 +8,7 @@
 use super::{RequestId, Server, nulls::Nulls, prescan};
 use crate::{actor::Caller, error};
 use async_graphql::{
-    Request, Response, ServerError, Value, Variables,
+    Name, Request, Response, ServerError, Value, Variables,
     parser::{
         parse_query,
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
@@ -49,6 +49,8 @@ pub struct Operation {
     request: Request,
     /// The document's text, of which the request has the parsed form.
     document: String,
+    /// The keys of its root, in the order in which the answer has to have them.
+    keys: Vec<Name>,
     /// What the executor will take it for, if it is clear which operation is meant.
     pub kind: Option<OperationType>,
 }
@@ -64,7 +66,9 @@ impl Operation {
         let operation = chosen(&document, name.as_deref());
         let kind = operation.map(|operation| operation.ty);
         let variables = params.variables.unwrap_or_default();
+        let mut keys = Vec::new();
         if let Some(operation) = operation {
+            root_keys(&document, &operation.selection_set.node, &mut keys);
             each_variable_given(operation, &variables)?;
             if operation.ty == OperationType::Mutation {
                 each_key_once(&document, &operation.selection_set.node, &mut HashSet::new())?;
@@ -75,13 +79,13 @@ impl Operation {
         request.variables = variables;
         request.extensions = params.extensions.unwrap_or_default();
         request.set_parsed_query(document);
-        Ok(Self { request, document: text, kind })
+        Ok(Self { request, document: text, keys, kind })
     }
 
     /// The request as an actor's, and what puts its answers right.
     fn split(self, server: &Server, caller: Caller, id: RequestId) -> (Request, Finish) {
         let name = self.request.operation_name.clone();
-        let finish = Finish { nulls: Arc::clone(&server.nulls), document: self.document, name, id: id.clone() };
+        let finish = Finish { nulls: Arc::clone(&server.nulls), document: self.document, keys: self.keys, name, id: id.clone() };
         (self.request.data(caller).data(id), finish)
     }
 }
@@ -122,6 +126,7 @@ pub fn answers(
 struct Finish {
     nulls: Arc<Nulls>,
     document: String,
+    keys: Vec<Name>,
     name: Option<String>,
     id: RequestId,
 }
@@ -136,6 +141,12 @@ impl Finish {
             if let Ok(document) = parse_query(&self.document) {
                 self.nulls.mend(&document, self.name.as_deref(), &mut response);
             }
+        }
+        // A query's root is the one object whose fields the executor runs side by side, and tells as they come.
+        if let Value::Object(root) = &mut response.data
+            && root.len() > 1
+        {
+            root.sort_by_cached_key(|key, _| self.keys.iter().position(|wanted| wanted == key));
         }
         error::seal(&mut response, &self.id);
         response
@@ -203,6 +214,26 @@ fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'
         (DocumentOperations::Multiple(all), Some(name)) => all.get(name).map(|operation| &operation.node),
         (DocumentOperations::Multiple(all), None) if all.len() == 1 => all.values().next().map(|operation| &operation.node),
         _ => None,
+    }
+}
+
+/// The keys that an operation selects at its root, through fragments, in order.
+fn root_keys(document: &ExecutableDocument, selection: &SelectionSet, keys: &mut Vec<Name>) {
+    for item in &selection.items {
+        match &item.node {
+            Selection::Field(field) => {
+                let key = &field.node.response_key().node;
+                if !keys.contains(key) {
+                    keys.push(key.clone());
+                }
+            }
+            Selection::InlineFragment(fragment) => root_keys(document, &fragment.node.selection_set.node, keys),
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    root_keys(document, &fragment.node.selection_set.node, keys);
+                }
+            }
+        }
     }
 }
 

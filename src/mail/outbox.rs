@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     app::{App, Outgoing, Tx},
-    db::{Sql, model, select},
+    db::{Sql, hold_texts, model, select},
     error::Result,
 };
 use chrono::TimeDelta;
@@ -43,6 +43,7 @@ pub(crate) async fn past_limit(tx: &Tx, mails: &[Outgoing<'_>]) -> Result<Vec<bo
     let keys: Vec<&str> = mails.iter().filter(|mail| UNASKED.contains(&mail.kind)).map(|mail| mail.to.1).collect();
     let mut sent: HashMap<String, i64> = HashMap::new();
     if !keys.is_empty() {
+        hold_texts(tx.db(), keys.iter().copied()).await?;
         let sql = Sql::new("SELECT to_email_key, count(*) FROM mails WHERE kind IN ")
             .list(UNASKED)
             .push(" AND to_email_key IN ")
