@@ -199,7 +199,7 @@ pub struct PageArgs {
 
 /// A page that is asked for: checked, and its cursors read.
 pub struct Window {
-    list: &'static str,
+    list: String,
     size: usize,
     backwards: bool,
     /// The key after which it begins.
@@ -210,7 +210,8 @@ pub struct Window {
 
 impl PageArgs {
     /// Checks the arguments. A cursor is good for the list that gave it and no other.
-    pub fn window(&self, list: &'static str) -> Result<Window> {
+    pub fn window(&self, list: impl Into<String>) -> Result<Window> {
+        let list = list.into();
         let wrong = |what: String| Err(Denied::BadRequest(what).into());
         let (size, backwards) = match (self.first, self.last) {
             (Some(_), Some(_)) => return wrong("Give `first` or `last`, not both.".into()),
@@ -220,9 +221,10 @@ impl PageArgs {
         if !(1..=PAGE_MAX).contains(&size) {
             return wrong(format!("A page has 1 to {PAGE_MAX} entries; {size} were asked for."));
         }
-        let key = |cursor: &Option<String>| cursor.as_deref().map(|cursor| read_cursor(list, cursor)).transpose();
+        let key = |cursor: &Option<String>| cursor.as_deref().map(|cursor| read_cursor(&list, cursor)).transpose();
         let size = usize::try_from(size).unwrap_or_default();
-        Ok(Window { list, size, backwards, after: key(&self.after)?, before: key(&self.before)? })
+        let (after, before) = (key(&self.after)?, key(&self.before)?);
+        Ok(Window { list, size, backwards, after, before })
     }
 }
 
@@ -269,7 +271,7 @@ impl Window {
         let edges: Vec<E> = rows
             .into_iter()
             .map(|row| {
-                let cursor = write_cursor(self.list, &key(&row));
+                let cursor = write_cursor(&self.list, &key(&row));
                 edge(row, cursor)
             })
             .collect();

@@ -1,6 +1,6 @@
 //! What the whole server shares, and the one way to change anything: [`App::tx`].
 //!
-//! A transaction is stamped with one `now`, holds the logs of the accounts that it concerns, collects its events and mails,
+//! A transaction has one `now`, holds the logs of the accounts that it concerns, collects its events and mails,
 //! and writes them with a fixed number of statements when it commits; after the commit it wakes listeners and the mailer.
 //! When it loses against another one it runs again, so nothing within may touch the world outside the database.
 
@@ -22,7 +22,7 @@ use sea_orm::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use uuid::Uuid;
@@ -84,7 +84,8 @@ impl App {
     /// The work is run again when it loses against another transaction; an error of its own undoes it.
     pub async fn tx<T>(&self, work: impl AsyncFnOnce(&Tx) -> Result<T> + Clone) -> Result<T> {
         for attempt in 1..=TRIES {
-            let tx = Tx { db: self.db.begin().await?, now: self.now(), clock: self.clock.clone(), pending: Mutex::default() };
+            let tx =
+                Tx { db: self.db.begin().await?, now: OnceLock::new(), clock: self.clock.clone(), pending: Mutex::default() };
             let outcome = match work.clone()(&tx).await {
                 Ok(done) => tx.commit(self).await.map(|()| done),
                 Err(error) => {
@@ -137,8 +138,7 @@ pub struct Outgoing<'a> {
 /// One transaction.
 pub struct Tx {
     db: DatabaseTransaction,
-    /// When all of it happens.
-    pub now: Moment,
+    now: OnceLock<Moment>,
     clock: Clock,
     pending: Mutex<Pending>,
 }
@@ -155,6 +155,12 @@ impl Tx {
     /// The connection, for statements.
     pub fn db(&self) -> &DatabaseTransaction {
         &self.db
+    }
+
+    /// When all of it happens: one moment, which is the first that is asked for. An operation that holds logs asks after that,
+    /// so that of two which wait for each other the later one is later by its time too.
+    pub fn now(&self) -> Moment {
+        *self.now.get_or_init(|| self.clock.now())
     }
 
     /// A new id.
@@ -188,7 +194,7 @@ impl Tx {
         let event = event::Model {
             id,
             kind: what.kind,
-            at: self.now,
+            at: self.now(),
             actor_id: what.actor,
             via_id: what.via,
             subject_id: what.subject,
@@ -215,9 +221,9 @@ impl Tx {
             user_id: mail.user,
             status: if past_limit { mail::DeliveryStatus::Failed } else { mail::DeliveryStatus::Queued },
             attempts: 0,
-            next_at: self.now,
-            at: self.now,
-            created_at: self.now,
+            next_at: self.now(),
+            at: self.now(),
+            created_at: self.now(),
             detail: past_limit.then(outbox::past_limit_reason),
         });
         let rows: Vec<_> = rows.collect();

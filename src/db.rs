@@ -40,6 +40,7 @@ impl Db {
     pub async fn connect(url: &str) -> Result<Self> {
         let statements = Arc::<AtomicU64>::default();
         let (reader, writer) = if url.starts_with("sqlite:") {
+            make_private(url).map_err(|error| Fault::new(format!("{url}: {error}")))?;
             let writer = open(url, 1, &statements).await?;
             (open(url, SQLITE_READERS, &statements).await?, writer)
         } else {
@@ -82,6 +83,19 @@ impl Db {
     }
 }
 
+/// Makes the file of a new SQLite database, for its owner's eyes alone; SQLite gives its other files the same mode.
+fn make_private(url: &str) -> std::io::Result<()> {
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//").split('?').next().unwrap_or_default();
+    if path.is_empty() || path.starts_with(':') || std::path::Path::new(path).exists() {
+        return Ok(());
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ())
+}
+
 async fn open(url: &str, connections: u32, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE).sqlx_logging(false);
@@ -114,6 +128,11 @@ pub(crate) fn is_worth_another_try(error: &DbErr) -> bool {
         Some(code) => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6) && code < 10_000),
         None => false,
     }
+}
+
+/// Whether a text was the cause that PostgreSQL can't hold, such as one with a U+0000 in a forged cursor.
+pub(crate) fn is_bad_text(error: &DbErr) -> bool {
+    driver_code(error).as_deref() == Some("22021")
 }
 
 fn driver_code(error: &DbErr) -> Option<String> {
@@ -249,6 +268,8 @@ pub fn model<M: FromQueryResult>(alias: &'static str) -> impl Fn(&QueryResult) -
 
 /// The pattern for `LOWER(…) LIKE … ESCAPE '\\'` that finds a text anywhere in another, whatever wildcards it has.
 pub fn contains(text: &str) -> String {
-    let escaped = text.trim().to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    // PostgreSQL's texts can't have a U+0000, and SQLite's functions stop at one; nothing that is stored has any.
+    let escaped =
+        text.trim().to_lowercase().replace('\0', "\u{fffd}").replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }

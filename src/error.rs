@@ -261,6 +261,9 @@ impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         match error {
             DbErr::ConnectionAcquire(_) => Denied::Overloaded.into(),
+            error if crate::db::is_bad_text(&error) => {
+                Denied::BadRequest("A text here has a character that no text can have.".into()).into()
+            }
             error if crate::db::is_worth_another_try(&error) => Self::Contended(Fault::new(error)),
             error => Fault::new(error).into(),
         }
@@ -315,9 +318,19 @@ pub fn seal(response: &mut Response, id: &RequestId) {
                 }
                 ours.extend(extensions, id);
             }
-            // Parsing and validation have no codes of their own.
-            None if extensions.get("code").is_none() => extensions.set("code", "BAD_REQUEST"),
-            None => {}
+            None if extensions.get("code").is_some() => {}
+            // Parsing and validation have no codes of their own; the executor's two limits are known by their words alone.
+            None => match error.message.as_str() {
+                "Query is too complex." => too_large(extensions, "cost", crate::schema::COMPLEXITY),
+                "Query is nested too deep." => too_large(extensions, "depth", crate::schema::DEPTH),
+                _ => extensions.set("code", "BAD_REQUEST"),
+            },
         }
     }
+}
+
+fn too_large(extensions: &mut ErrorExtensionValues, what: &str, limit: usize) {
+    extensions.set("code", "QUERY_TOO_LARGE");
+    extensions.set("what", what);
+    extensions.set("limit", limit);
 }

@@ -232,7 +232,10 @@ type Signing = (String, EncodingKey, HashMap<String, (DecodingKey, String)>);
 
 /// Every `*.pk8` of the directory; the last by name signs. One is made when there is none.
 fn read_directory(directory: &Path) -> Result<Signing, KeysError> {
-    fs::create_dir_all(directory).map_err(at(directory))?;
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(directory).map_err(at(directory))?;
     let list = |directory: &Path| -> Result<Vec<PathBuf>, KeysError> {
         let entries = fs::read_dir(directory).map_err(at(directory))?;
         let mut files: Vec<_> = entries

@@ -204,6 +204,27 @@ pub fn shown(field: &MetaField) -> Option<String> {
     Some(directive.args.get("permission")?.to_string())
 }
 
+/// What an argument of this name says, wherever it stands and says nothing of its own.
+fn usual_argument(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "after" => "Begin behind this cursor, which the same list gave.",
+        "area" => "Only of this part of the product.",
+        "before" => "End before this cursor, which the same list gave.",
+        "first" => "How many from the start: 20 unless said, 100 at most.",
+        "id" => "Its id.",
+        "ids" => "Their ids, 100 at most.",
+        "input" => "What is to be done.",
+        "kinds" => "Only of these kinds.",
+        "last" => "How many from the end, instead of `first`.",
+        "level" => "Only at these levels.",
+        "permission" => "The permission in question.",
+        "search" => "Only what has this text in its name.",
+        "status" => "Only with one of these.",
+        "token" => "The token of the link.",
+        _ => return None,
+    })
+}
+
 /// Given to `SchemaBuilder::directive`, writes each field's permission into its description, where introspection (and so
 /// GraphiQL) can see it, and a line for each payload. It is no directive: `register` is the one place where async-graphql
 /// lends out the whole registry.
@@ -222,6 +243,9 @@ impl CustomDirectiveFactory for Describe {
                 *description = Some(format!("What `{}{rest}` did, and what the person can mend.", first.to_lowercase()));
             }
             for field in fields.values_mut() {
+                for argument in field.args.values_mut().filter(|argument| argument.description.is_none()) {
+                    argument.description = usual_argument(&argument.name).map(str::to_owned);
+                }
                 let Some(permission) = shown(field) else { continue };
                 let text = field.description.get_or_insert_default();
                 let told = format!("{text}\n\nRequires the permission {permission}.");

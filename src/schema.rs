@@ -24,9 +24,9 @@ use std::collections::HashMap;
 pub type Api = Schema<Query, Mutation, Subscription>;
 
 /// How deep a query may go: the deepest useful one has some fifteen levels.
-const DEPTH: usize = 20;
+pub const DEPTH: usize = 20;
 /// What a query may cost: a page of 100 with a page of 20 in each costs about half of it.
-const COMPLEXITY: usize = 20_000;
+pub const COMPLEXITY: usize = 20_000;
 
 /// What can be asked.
 #[derive(Default, MergedObject)]

@@ -59,7 +59,7 @@ async fn connections(app: &App) -> Result<bool> {
             let row: Option<connection::Model> =
                 select::<connection::Entity>("x").push(" WHERE x.id = ").bind(row.id).one(tx.db(), model("x")).await?;
             let expired =
-                row.filter(|row| row.status == ConnectionStatus::Pending && row.status_at(tx.now) == ConnectionStatus::Expired);
+                row.filter(|row| row.status == ConnectionStatus::Pending && row.status_at(tx.now()) == ConnectionStatus::Expired);
             connections::ops::expire(tx, expired.as_slice()).await
         })
         .await?;
@@ -75,7 +75,7 @@ async fn invitations(app: &App) -> Result<bool> {
             let row: Option<invitation::Model> =
                 select::<invitation::Entity>("x").push(" WHERE x.id = ").bind(row.id).one(tx.db(), model("x")).await?;
             let expired =
-                row.filter(|row| row.status == InvitationStatus::Pending && row.status_at(tx.now) == InvitationStatus::Expired);
+                row.filter(|row| row.status == InvitationStatus::Pending && row.status_at(tx.now()) == InvitationStatus::Expired);
             invitations::ops::expire(tx, expired.as_slice()).await
         })
         .await?;

@@ -144,7 +144,7 @@ pub async fn list(
     levels: Option<&[UserLevel]>,
     search: Option<&str>,
 ) -> Result<Connection<AccountUserEdge>> {
-    let (db, window) = (ctx.app().reader(), page.window("users")?);
+    let (db, window) = (ctx.app().reader(), page.window(format!("users of {account}"))?);
     let filtered = |sql: Sql| {
         let sql = sql.bind(account);
         let sql = match levels {

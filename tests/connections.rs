@@ -378,6 +378,37 @@ async fn lists_are_paged(app: &TestApp) {
     }
 }
 
+/// C3: whoever has the link may answer for an account of theirs; the person who was asked then learns that it was answered,
+/// not for which account, by whom, nor how far.
+async fn c3_the_addressee_learns_no_more_than_that(app: &TestApp) {
+    let owner = app.agency("ann@agency.example").await;
+    let asked = app.person("carl@client.example").await;
+    let other = app.person("dora@else.example").await;
+    let since = asked.ask("{ viewer { activityCursor } }", Value::Null).await.payload()["activityCursor"].clone();
+    let connection = owner.request_one(&asked.email).await;
+    let token = app.token_to(&asked.email, "access_request").await;
+    let query = "mutation($t: String!) { approveClientRequest(input: {token: $t, level: ADMIN}) { connection { client { id } } userErrors { code } } }";
+    assert_eq!(other.ask(query, json!({ "t": token })).await.payload()["connection"]["client"]["id"], json!(other.account));
+    let shape = "status level client { id } decidedBy { name } users { totalCount }";
+    let seen = asked
+        .ask(
+            &format!("query($c: ID!) {{ node(id: $c) {{ ... on ClientConnection {{ {shape} }} }} }}"),
+            json!({ "c": connection }),
+        )
+        .await;
+    let told = json!({ "status": "ACTIVE", "level": null, "client": null, "decidedBy": null, "users": null });
+    assert_eq!(*seen.payload(), told);
+    let mut socket = asked.socket().await;
+    let listen = format!(
+        "subscription($a: String) {{ accessRequestChanged(after: $a) {{ event {{ summary actor {{ name }} }} connection {{ {shape} }} }} }}"
+    );
+    socket.subscribe("1", &listen, json!({ "a": since })).await;
+    assert_eq!(socket.next().await["data"]["accessRequestChanged"]["event"]["actor"]["name"], "ann");
+    let change = socket.next().await["data"]["accessRequestChanged"].clone();
+    assert_eq!(change["connection"], told);
+    assert_eq!(change["event"], json!({ "actor": null, "summary": "Somebody let ann's account into carl@client.example." }));
+}
+
 /// C6: the agency's Owner and the requester are told; one who has left since is not, nor gets a place.
 async fn c6_one_mail_when_owner_and_requester_are_one(app: &TestApp) {
     let owner = app.agency("ann@agency.example").await;
@@ -422,6 +453,7 @@ on_both_databases!(
     threat_54_a_request_lives_seven_days,
     c5_what_an_approval_refuses,
     c5_one_active_connection_under_a_race,
+    c3_the_addressee_learns_no_more_than_that,
     c6_one_mail_when_owner_and_requester_are_one,
     c9_who_may_end_a_connection,
     c12_the_direct_way_counts,

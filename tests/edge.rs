@@ -204,6 +204,48 @@ async fn threats_21_to_26_the_protocols_own_codes(app: &TestApp) {
     }
 }
 
+/// THREATS 12: a page of a foreign site can't use anybody's credentials.
+async fn threat_12_a_foreign_origin_with_credentials(app: &TestApp) {
+    let owner = app.person("olga@agency.example").await;
+    for (origin, status) in [("https://evil.example", 403), ("null", 403), (app.url.as_str(), 200)] {
+        let body = json!({ "query": "{ viewer { level } }" });
+        let request =
+            app.http.post(format!("{}/graphql", app.url)).header("origin", origin).bearer_auth(&owner.token).json(&body);
+        assert_eq!(request.send().await.unwrap().status(), status, "{origin}");
+    }
+}
+
+/// A text that PostgreSQL can't hold is no fault of the server's, wherever it comes in.
+async fn no_text_is_a_fault(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let nul = "a\u{0}b";
+    let sign_in = "mutation($l: String!) { signIn(input: {login: $l, password: \"xxxxxxxxxx\"}) { userErrors { code } } }";
+    assert_eq!(app.ask(sign_in, json!({ "l": nul })).await.user_errors(), ["WRONG_CREDENTIALS"]);
+    for list in [
+        "account { clientConnections(search: $s) { totalCount } }",
+        "account { users(search: $s) { totalCount } }",
+        "viewer { accounts(search: $s) { totalCount } }",
+    ] {
+        let reply = owner.ask(&format!("query($s: String!) {{ {list} }}"), json!({ "s": nul })).await;
+        assert!(reply.ok().to_string().contains("\"totalCount\":0"), "{}", reply.0);
+    }
+    let forged = base64::Engine::encode(
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+        "one's accounts\u{1f}a\u{0}b\u{1f}01a2054e-2e8b-7139-9e40-ff89d1a8b2e6",
+    );
+    let reply = owner.ask("query($a: String!) { viewer { accounts(after: $a) { totalCount } } }", json!({ "a": forged })).await;
+    assert!(reply.codes().iter().all(|code| *code == "BAD_REQUEST"), "{}", reply.0);
+    let deep = "{ account { clientConnections(first: 100) { nodes { users(first: 100) { nodes { user { name } addedBy { name } } } } } } }";
+    let error = owner.ask(deep, Value::Null).await.0["errors"][0]["extensions"].clone();
+    assert_eq!(error, json!({ "code": "QUERY_TOO_LARGE", "what": "cost", "limit": 20_000 }));
+    let mut socket = owner.socket().await;
+    socket
+        .subscribe("1", "subscription { accessRequestChanged { cursor } clientConnectionChanged { cursor } }", Value::Null)
+        .await;
+    let Heard::Message(refused) = socket.hear().await else { panic!() };
+    assert_eq!((&refused["type"], &refused["payload"][0]["extensions"]["code"]), (&json!("error"), &json!("BAD_REQUEST")));
+}
+
 /// R3: a server that stops tells its listeners to come back.
 async fn r3_a_stopping_server_closes_its_sockets(place: crate::support::Place) {
     let app = TestApp::start(place, &[]).await;
@@ -235,6 +277,8 @@ async fn threat_13_cors_by_list(place: crate::support::Place) {
 }
 
 on_both_databases!(
+    threat_12_a_foreign_origin_with_credentials,
+    no_text_is_a_fault,
     r6_the_endpoints,
     threats_1_to_14_what_is_no_request,
     a_mutation_never_runs_twice,

@@ -36,7 +36,7 @@ async fn i1_signing_up(app: &TestApp) {
     assert_eq!(refused("username", "a b").await, ["INVALID at username"]);
     assert_eq!(refused("password", "short").await, ["INVALID at password"]);
     assert_eq!(refused("password", "password1").await, ["WEAK_PASSWORD at password"]);
-    assert_eq!(refused("invitationToken", "nonsense").await, ["NOT_FOUND at token"]);
+    assert_eq!(refused("invitationToken", "nonsense").await, ["NOT_FOUND at invitationToken"]);
 }
 
 /// I1: of two who sign up at once with one address, one does.
@@ -64,8 +64,9 @@ async fn i1_a_squatter_is_put_out(app: &TestApp) {
     second.ask(ME, Value::Null).await.ok();
     let Heard::Message(end) = socket.hear().await else { panic!("the stream ends with an error first") };
     assert_eq!(end["payload"]["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{end}");
-    // Opened a second time, the link changes nothing.
-    app.ask(verify, json!({ "t": token })).await.ok();
+    // Opened a second time, the link changes nothing, and tells nobody else anything.
+    second.ask(verify, json!({ "t": token })).await.ok();
+    assert_eq!(app.ask(verify, json!({ "t": token })).await.user_errors(), ["EXPIRED at token"]);
     second.ask(ME, Value::Null).await.ok();
 }
 

@@ -142,7 +142,7 @@ async fn u5_seats_are_checked_when_inviting_and_when_joining(app: &TestApp) {
             json!({ "email": format!("taker{n}@x.example"), "password": PASSWORD, "name": "Taker", "invitationToken": token });
         app.ask(query, json!({ "i": input })).await.user_errors()
     };
-    assert_eq!(sign_up(0).await, ["NOT_FOUND at token"], "as Admin only the invited address");
+    assert_eq!(sign_up(0).await, ["NOT_FOUND at invitationToken"], "as Admin only the invited address");
     assert_eq!(owner.invite(&["e@x.example"], "ADMIN").await.user_errors(), ["ALREADY_INVITED at emails.0"]);
 }
 

@@ -69,6 +69,11 @@ async fn threat_30_far_behind_is_caught_up(app: &TestApp) {
     assert_eq!(seen_near.iter().collect::<std::collections::BTreeSet<_>>().len(), 300);
 }
 
+async fn account_of(person: &crate::support::people::Person<'_>, connection: &str) -> String {
+    let query = "query($c: ID!) { node(id: $c) { ... on ClientConnection { client { id } } } }";
+    person.ask(query, json!({ "c": connection })).await.payload()["client"]["id"].as_str().unwrap().to_owned()
+}
+
 /// L2, E4, THREATS 28: when access ends, the stream ends with an error within a second.
 async fn e4_the_stream_ends_with_the_access(app: &TestApp) {
     let owner = app.agency("olga@agency.example").await;
@@ -81,7 +86,21 @@ async fn e4_the_stream_ends_with_the_access(app: &TestApp) {
     socket.subscribe("1", CONNECTIONS, Value::Null).await;
     let Heard::Message(refused) = socket.hear().await else { panic!() };
     assert_eq!(refused["payload"]["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
-    // Their own log they hear there, until the session ends.
+    // Their own log they hear there, as long as they can act there: a stream ends with the access that it was opened with.
+    socket.subscribe("2", OWN_REQUESTS, Value::Null).await;
+    let ended = manager.connect(&app.person("dan@client.example").await, "VIEWER").await;
+    let dan = manager.acting_in(&account_of(&manager, &ended).await).await;
+    let mut there = dan.socket().await;
+    there.subscribe("3", OWN_REQUESTS, Value::Null).await;
+    there.subscribe("p", "{ viewer { level } }", Value::Null).await;
+    let mut told = there.hear().await;
+    manager.end(&ended).await.ok();
+    while !matches!(&told, Heard::Message(message) if message["id"] == "3") {
+        told = there.hear().await;
+    }
+    let Heard::Message(told) = told else { panic!() };
+    assert_eq!(told["payload"]["errors"][0]["extensions"]["code"], "ACCOUNT_ACCESS_ENDED", "{told}");
+    // And until the session ends.
     let mut own = manager.socket().await;
     own.subscribe("1", OWN_REQUESTS, Value::Null).await;
     own.subscribe("2", CONNECTIONS, json!({ "after": cursor(&owner).await })).await;

@@ -22,9 +22,17 @@ fn everything_has_a_description() {
             bare.push(name.clone());
         }
         match ty.node.kind {
-            TypeKind::Object(object) => bare.extend(
-                object.fields.iter().filter(|f| f.node.description.is_none()).map(|f| format!("{name}.{}", f.node.name.node)),
-            ),
+            TypeKind::Object(object) => {
+                for field in &object.fields {
+                    let bare_arguments = field.node.arguments.iter().filter(|argument| argument.node.description.is_none());
+                    bare.extend(
+                        bare_arguments.map(|argument| format!("{name}.{}({})", field.node.name.node, argument.node.name.node)),
+                    );
+                }
+                bare.extend(
+                    object.fields.iter().filter(|f| f.node.description.is_none()).map(|f| format!("{name}.{}", f.node.name.node)),
+                );
+            }
             TypeKind::InputObject(input) => bare.extend(
                 input.fields.iter().filter(|f| f.node.description.is_none()).map(|f| format!("{name}.{}", f.node.name.node)),
             ),

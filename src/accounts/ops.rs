@@ -23,7 +23,7 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
         plan: account::Plan::Free,
         owner_id: owner.id,
         owner_level: UserLevel::Owner,
-        created_at: tx.now,
+        created_at: tx.now(),
         partner_program_joined_at: None,
         client_access_enabled: false,
     };
@@ -36,7 +36,7 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
 
 /// Gives a user a place in an account. Who calls has checked seats and levels.
 pub async fn add_member(tx: &Tx, account: AccountId, user: &user::Model, level: UserLevel) -> Result<MemberId> {
-    let member = member::Model { id: tx.id(), account_id: account, user_id: user.id, level, joined_at: tx.now };
+    let member = member::Model { id: tx.id(), account_id: account, user_id: user.id, level, joined_at: tx.now() };
     let id = member.id;
     member::Entity::insert(member.into_active_model()).exec_without_returning(tx.db()).await?;
     Ok(id)
@@ -102,7 +102,7 @@ pub async fn seat_holders(tx: &Tx, account: AccountId) -> Result<Vec<Holder>> {
         })
         .await?;
     let sql = Sql::new("SELECT id, level, created_at FROM invitations WHERE status = 'pending' AND account_id = ").bind(account);
-    let sql = sql.push(" AND expires_at > ").bind(tx.now);
+    let sql = sql.push(" AND expires_at > ").bind(tx.now());
     let invited = sql
         .all(tx.db(), |row| {
             Ok(Holder {

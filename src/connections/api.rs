@@ -87,7 +87,7 @@ pub async fn list(
             .push(" ESCAPE '\\' OR EXISTS (SELECT 1 FROM accounts a");
         sql.push(" WHERE a.id = c.client_id AND LOWER(a.name) LIKE ").bind(part).push(" ESCAPE '\\'))")
     };
-    page_of(ctx, page, "connections", scope).await
+    page_of(ctx, page, &format!("{side:?}"), scope).await
 }
 
 /// Pending requests to the viewer's verified address.
@@ -97,13 +97,13 @@ pub async fn of_viewer(ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<
     let scope = |sql: Sql| {
         sql.push(" WHERE c.status = 'pending' AND c.expires_at > ").bind(now).push(" AND c.client_email_key = ").bind(key.clone())
     };
-    page_of(ctx, page, "viewer.accessRequests", scope).await
+    page_of(ctx, page, "one's access requests", scope).await
 }
 
 async fn page_of(
     ctx: &Context<'_>,
     page: &PageArgs,
-    name: &'static str,
+    name: &str,
     scope: impl Fn(Sql) -> Sql,
 ) -> Result<Connection<ClientConnectionEdge>> {
     let (db, window, asked) = (ctx.app().reader(), page.window(name)?, Asked::of(ctx));
@@ -442,8 +442,9 @@ async fn has_place(app: &App, actor: &Actor, agency: AccountId) -> Result<bool> 
 struct WatchOwn;
 
 impl AsyncSee<ClientConnectionChange> for WatchOwn {
-    async fn may(&self, _: &App, _: &Actor) -> Result<()> {
-        Ok(())
+    /// One's own log, but opened in an account: a stream ends with the access of the token that opened it (I3, C9).
+    async fn may(&self, _: &App, actor: &Actor) -> Result<()> {
+        actor.seat_unless_nowhere().map(|_| ())
     }
 
     async fn see(&self, app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> Result<Option<ClientConnectionChange>> {

@@ -61,7 +61,7 @@ async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &Named<Connection
     let row = peeked
         .filter(|row| matches!(named, Named::Token(_)) || actor.verified_email_key() == Some(row.client_email_key.as_str()));
     let row = find(tx, row.ok_or_else(|| no_such(field))?.id).await?.ok_or_else(|| no_such(field))?;
-    rules::answerable(&row, tx.now, field)?;
+    rules::answerable(&row, tx.now(), field)?;
     Ok((actor, row))
 }
 
@@ -97,7 +97,7 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
             .push(", decided_by = ")
             .bind(actor.user.id)
             .push(", decided_at = ")
-            .bind(tx.now)
+            .bind(tx.now())
             .push(" WHERE id = ")
             .bind(row.id);
         // Both accounts are held, so this look is as good as the unique index behind it.
@@ -140,7 +140,7 @@ async fn place_requester(tx: &Tx, row: &connection::Model, level: UserLevel) -> 
         return Ok(());
     }
     let place =
-        place::Model { id: tx.id(), connection_id: row.id, user_id: row.requested_by, level, added_by: None, added_at: tx.now };
+        place::Model { id: tx.id(), connection_id: row.id, user_id: row.requested_by, level, added_by: None, added_at: tx.now() };
     place::Entity::insert(place.into_active_model()).exec_without_returning(tx.db()).await?;
     Ok(())
 }
@@ -174,7 +174,7 @@ pub async fn decline_client_request(app: &App, caller: &Caller, named: Named<Con
         let sql = Sql::new("UPDATE connections SET status = 'declined', decided_by = ")
             .bind(actor.user.id)
             .push(", decided_at = ")
-            .bind(tx.now);
+            .bind(tx.now());
         sql.push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
         let event = tx.append(decided(&actor, &row, EventKind::ClientAccessDeclined, None), logs(tx, &row).await?);
         mail_agency(tx, &row, MailKind::AccessDeclined, event).await?;
@@ -214,7 +214,7 @@ pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId)
         let row = row.ok_or_else(|| no_such("connectionId"))?;
         let by = may_end(&actor, &row)?;
         rules::active(&row)?;
-        let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now).push(" WHERE id = ").bind(id);
+        let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now()).push(" WHERE id = ").bind(id);
         sql.run(tx.db()).await?;
         Sql::new("DELETE FROM places WHERE connection_id = ").bind(id).run(tx.db()).await?;
         let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);

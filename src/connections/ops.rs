@@ -41,7 +41,7 @@ pub async fn join_partner_program(app: &App, caller: &Caller) -> Result<account:
         let account = &actor.seat()?.account;
         if account.partner_program_joined_at.is_none() {
             let sql =
-                Sql::new("UPDATE accounts SET partner_program_joined_at = ").bind(tx.now).push(" WHERE id = ").bind(account.id);
+                Sql::new("UPDATE accounts SET partner_program_joined_at = ").bind(tx.now()).push(" WHERE id = ").bind(account.id);
             sql.run(tx.db()).await?;
             tx.append(of_account(&actor, account.id, EventKind::PartnerProgramJoined), [LogId::from(account.id)]);
         }
@@ -139,16 +139,16 @@ impl Desk {
         let pending: Vec<connection::Model> = pending.all(tx.db(), model("c")).await?;
         // One that has expired makes room for a new one, and its event must not be lost for that.
         let (expired, requested): (Vec<_>, Vec<_>) =
-            pending.into_iter().partition(|row| row.status_at(tx.now) == ConnectionStatus::Expired);
+            pending.into_iter().partition(|row| row.status_at(tx.now()) == ConnectionStatus::Expired);
         expire(tx, &expired).await?;
         let taken = Sql::new("SELECT created_at FROM connections WHERE agency_id = ").bind(agency.id).push(" AND created_at > ");
         let taken: Vec<Moment> =
-            taken.bind(tx.now - DAY).push(" ORDER BY created_at").all(tx.db(), |row| row.try_get_by_index(0)).await?;
+            taken.bind(tx.now() - DAY).push(" ORDER BY created_at").all(tx.db(), |row| row.try_get_by_index(0)).await?;
         let limit = app.config.client_requests_per_day;
         Ok(Self {
             requested: requested.into_iter().map(|row| row.client_email_key).collect(),
             quota: limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX)),
-            frees_at: next_free(&taken, limit, tx.now),
+            frees_at: next_free(&taken, limit, tx.now()),
         })
     }
 
@@ -186,9 +186,9 @@ fn new_request(
         requested_by: actor.user.id,
         decided_by: None,
         version: 1,
-        created_at: tx.now,
-        sent_at: tx.now,
-        expires_at: tx.now + app.config.request_ttl,
+        created_at: tx.now(),
+        sent_at: tx.now(),
+        expires_at: tx.now() + app.config.request_ttl,
         decided_at: None,
         ended_at: None,
     })

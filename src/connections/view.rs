@@ -62,9 +62,17 @@ pub struct ClientConnection {
     places: Option<Places>,
     #[graphql(skip)]
     row: connection::Model,
+    #[graphql(skip)]
+    of_others: bool,
 }
 
 impl ClientConnection {
+    /// Whether it is between two accounts that the viewer acts in neither of: then only the request is told, and whether it
+    /// was answered.
+    pub fn is_of_others(&self) -> bool {
+        self.of_others
+    }
+
     /// The agency's name, for sentences.
     pub fn agency_name(&self) -> &str {
         self.agency.title()
@@ -86,6 +94,9 @@ impl ClientConnection {
         first: Option<i32>,
         after: Option<String>,
     ) -> Option<async_graphql::Result<Connection<ConnectionUserEdge>>> {
+        if self.of_others {
+            return None;
+        }
         let page = PageArgs { first, after, ..PageArgs::default() };
         Some(self.page_of_users(ctx, &page).await.map_err(Into::into))
     }
@@ -93,7 +104,7 @@ impl ClientConnection {
 
 impl ClientConnection {
     async fn page_of_users(&self, ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<ConnectionUserEdge>> {
-        let window = page.window("connection.users")?;
+        let window = page.window(format!("users of {}", self.id))?;
         let after = cursor_id::<PlaceId>(window.after.as_ref())?;
         let actor = ctx.actor().await?;
         let enough = i64::try_from(window.limit()).is_ok_and(|limit| limit <= PLACES);
@@ -214,15 +225,21 @@ async fn load_places(
 
 /// What of the relations a query asks for, so that nothing is loaded in vain.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each relation is asked for or not, by itself")]
 pub struct Wants {
     people: bool,
     delivery: bool,
     places: bool,
+    /// Whether each is known to be a way of the viewer's into an account, wherever they act now.
+    ways: bool,
 }
 
 impl Wants {
     /// All but the places, which load themselves: right for a single connection.
-    pub const ONE: Self = Self { people: true, delivery: true, places: false };
+    pub const ONE: Self = Self { people: true, delivery: true, places: false, ways: false };
+
+    /// The same, of connections through which the viewer can act.
+    pub const WAYS: Self = Self { ways: true, ..Self::ONE };
 
     /// What a list asks of its nodes.
     pub fn of(asked: &Asked<'_>) -> Self {
@@ -230,6 +247,7 @@ impl Wants {
             people: asked.node("requestedBy") || asked.node("decidedBy"),
             delivery: asked.node("delivery"),
             places: asked.node("users"),
+            ways: false,
         }
     }
 }
@@ -269,17 +287,20 @@ pub async fn view_in(
         _ => None,
     };
     let seen = rows.into_iter().filter_map(|row| {
+        let of_others = !wants.ways && actor.is_none_or(|actor| is_of_others(actor, &row));
+        // Whoever was asked, by an address of theirs, learns that somebody answered: not who, for which account, and how far.
+        let own = |what: Option<_>| what.filter(|_| !of_others);
         Some(ClientConnection {
             id: row.id,
             status: row.status_at(now),
             agency: accounts.get(&row.agency_id)?.clone(),
-            client: row.client_id.and_then(|id| accounts.get(&id).cloned()),
+            client: row.client_id.filter(|_| !of_others).and_then(|id| accounts.get(&id).cloned()),
             client_email: Some(row.client_email.clone()),
             message: row.message.clone(),
             requested_level: row.requested_level,
-            level: row.level,
+            level: own(row.level),
             requested_by: people.get(&row.requested_by).cloned(),
-            decided_by: row.decided_by.and_then(|id| people.get(&id).cloned()),
+            decided_by: row.decided_by.filter(|_| !of_others).and_then(|id| people.get(&id).cloned()),
             created_at: row.created_at,
             expires_at: Some(row.expires_at),
             decided_at: row.decided_at,
@@ -287,9 +308,16 @@ pub async fn view_in(
             delivery: deliveries.get(&row.id.0).cloned().map(Delivery::from),
             places: places.as_mut().map(|places| places.remove(&row.id).unwrap_or_default()),
             row,
+            of_others,
         })
     });
     Ok(seen.collect())
+}
+
+fn is_of_others(actor: &Actor, row: &connection::Model) -> bool {
+    let side = actor.acts_in(row.agency_id) || row.client_id.is_some_and(|client| actor.acts_in(client));
+    // Before it is answered there is no other side, and who declined it did so for nobody.
+    !side && row.client_id.is_some()
 }
 
 /// Connections that the actor may know of by id: those of the account that they act in, if they may see such a list or

@@ -79,7 +79,7 @@ pub struct EventFilter {
 
 /// A log, newest first.
 pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &EventFilter) -> Result<Connection<EventEdge>> {
-    let (app, window) = (ctx.app(), page.window("events")?);
+    let (app, window) = (ctx.app(), page.window(format!("events of {}", log.0.simple()))?);
     let scope = |sql: Sql| {
         let sql = sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log);
         let sql = match filter.actor {
@@ -188,9 +188,12 @@ pub async fn view_events(app: &App, actor: &Actor, events: &[event::Model]) -> R
 }
 
 fn seen(event: &event::Model, subjects: &Subjects) -> Event {
-    let actor = event.actor_id.and_then(|id| subjects.users.get(&id)).cloned();
-    let via = event.via_id.and_then(|id| subjects.accounts.get(&id)).cloned();
     let subject = subjects.node(event.kind.subject(), event.subject_id);
+    // What others agreed on is told to whom it was addressed first, but not by whom it was done.
+    let of_others = matches!(&subject, Some(Node::ClientConnection(connection)) if connection.is_of_others());
+    let told = event.kind == EventKind::ClientAccessRequested || !of_others;
+    let actor = event.actor_id.filter(|_| told).and_then(|id| subjects.users.get(&id)).cloned();
+    let via = event.via_id.and_then(|id| subjects.accounts.get(&id)).cloned();
     let (about, client) = match &subject {
         Some(Node::Account(account)) => (account.title(), ""),
         Some(Node::User(user)) => (user.title(), ""),
@@ -200,7 +203,7 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         Some(Node::ConnectionUser(_) | Node::Event(_)) | None => ("", ""),
     };
     let names = Names {
-        actor: actor.as_ref().map(|user| user.title().to_owned()),
+        actor: actor.as_ref().map(|user| user.title().to_owned()).or_else(|| event.actor_id.map(|_| "Somebody".to_owned())),
         via: via.as_ref().map(|account| account.title().to_owned()),
         subject: about.to_owned(),
         client: client.to_owned(),

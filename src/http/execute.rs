@@ -70,6 +70,9 @@ impl Operation {
         if let Some(operation) = operation {
             root_keys(&document, &operation.selection_set.node, &mut keys);
             each_variable_given(operation, &variables)?;
+            if operation.ty == OperationType::Subscription && keys.len() != 1 {
+                return Err(bad_request("A subscription has one field at its root. Open another one for each."));
+            }
             if operation.ty == OperationType::Mutation {
                 each_key_once(&document, &operation.selection_set.node, &mut HashSet::new())?;
             }
@@ -290,6 +293,19 @@ mod tests {
         }
         assert!(checked("mutation { a: x { c c } b: x __typename ...F } fragment F on Mutation { __typename }").is_ok());
         assert!(checked("{ x x }").is_ok(), "a query may");
+    }
+
+    #[test]
+    fn a_subscription_has_one_root_field() {
+        for query in
+            ["subscription { a b }", "subscription { a: x b: x }", "subscription { a ...F } fragment F on Subscription { b }"]
+        {
+            assert_eq!(
+                checked(query).err().as_deref(),
+                Some("A subscription has one field at its root. Open another one for each.")
+            );
+        }
+        assert!(checked("subscription { a { b } ...F } fragment F on Subscription { a { c } }").is_ok());
     }
 
     #[test]

@@ -62,6 +62,11 @@ fn bad_request(message: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> Result<Response, Refusal> {
+    // A page of a foreign site can send credentials only if its person's browser holds them; no such page may use them.
+    let credentials = parts.headers.contains_key(header::AUTHORIZATION) || parts.headers.contains_key(header::COOKIE);
+    if credentials && !ws::origin_allowed(parts, &server.app.config.allowed_origins) {
+        return Err(Refusal(StatusCode::FORBIDDEN, "This origin may not call. See the setting allowed_origins.".into()));
+    }
     let params = match parts.method {
         Method::GET => from_query_string(parts)?,
         Method::POST => from_body(&parts.headers, body).await?,

@@ -180,7 +180,7 @@ async fn accounts(
     page: &PageArgs,
     search: Option<&str>,
 ) -> Result<Connection<AccountAccessEdge>> {
-    let (db, window, user) = (ctx.app().reader(), page.window("viewer.accounts")?, actor.user.id);
+    let (db, window, user) = (ctx.app().reader(), page.window("one's accounts")?, actor.user.id);
     let scope = |columns: &str| {
         let sql = Sql::new(format!("SELECT {columns} FROM ({WAYS}")).bind(user).push(WAYS_THROUGH).bind(user);
         let sql = sql.push(") w JOIN accounts a ON a.id = w.account_id AND a.status = 'active' LEFT JOIN connections c ON c.id = w.connection_id");
@@ -211,7 +211,7 @@ async fn accounts(
     let rows: Vec<_> = rows.into_iter().filter_map(|(way, seat)| Some((way, seat?))).collect();
     let total = if Asked::of(ctx).total() { scope("count(*)").count(db).await? } else { 0 };
     let via = rows.iter().filter_map(|(_, seat)| seat.via.clone()).collect();
-    let via = view(ctx, Some(actor), via, Wants::ONE).await?;
+    let via = view(ctx, Some(actor), via, Wants::WAYS).await?;
     let via: HashMap<_, _> = via.into_iter().map(|connection| (connection.id, connection)).collect();
     let edge = |(_, seat): (Uuid, Seat), cursor| AccountAccessEdge {
         cursor,
@@ -449,7 +449,7 @@ async fn switch_account(ctx: &Context<'_>, input: SwitchAccountInput) -> Result<
     let Some(seat) = done.seat else { return Ok(SwitchAccount::default()) };
     let level = Some(seat.level);
     let via = match seat.via {
-        Some(row) => view(ctx, Some(ctx.actor().await?), vec![row], Wants::ONE).await?.pop(),
+        Some(row) => view(ctx, Some(ctx.actor().await?), vec![row], Wants::WAYS).await?.pop(),
         None => None,
     };
     Ok(SwitchAccount { account: Some(Account::entered(seat.account)), level, via, credentials: Some(done.credentials.into()) })

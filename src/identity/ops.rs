@@ -80,7 +80,7 @@ pub async fn sign_up(app: &App, input: SignUp) -> Result<SignedIn> {
     let password_hash = app.hasher.hash(&input.password).await?;
     app.tx(async |tx| {
         let joined = match &input.invitation_token {
-            Some(token) => Some(invitations::ops::pending_by_token(app, tx, token).await?),
+            Some(token) => Some(invitations::ops::pending_by_token(app, tx, token, "invitationToken").await?),
             None => None,
         };
         let user = insert_user(tx, &email, &name, username.clone(), &password_hash).await?;
@@ -90,7 +90,7 @@ pub async fn sign_up(app: &App, input: SignUp) -> Result<SignedIn> {
                 if invitation.email_key == user.email_key {
                     mark_verified(tx, &user, None).await?;
                 }
-                invitations::ops::join(tx, &user, invitation).await?
+                invitations::ops::join(tx, &user, invitation, "invitationToken").await?
             }
             None => accounts::ops::open(tx, &user, &account_name).await?,
         };
@@ -140,7 +140,7 @@ async fn insert_user(
         email_verified_at: None,
         password_hash: password_hash.to_owned(),
         last_account_id: None,
-        created_at: tx.now,
+        created_at: tx.now(),
     };
     // Two who sign up at once with the same address: the database lets one in.
     let inserted = user::Entity::insert(user.clone().into_active_model()).exec_without_returning(tx.db()).await;
@@ -177,13 +177,13 @@ async fn begin_session(app: &App, tx: &Tx, user: user::Model, seat: Option<Seat>
         id: tx.id(),
         user_id: user.id,
         generation: 0,
-        rotated_at: tx.now,
+        rotated_at: tx.now(),
         client: device.client,
         user_agent: device.user_agent.as_deref().map(|agent| agent.chars().filter(|c| !c.is_control()).take(200).collect()),
         account_id: seat.as_ref().map(|seat| seat.account.id),
         via_id: via(seat.as_ref()),
-        created_at: tx.now,
-        last_used_at: tx.now,
+        created_at: tx.now(),
+        last_used_at: tx.now(),
         ended_at: None,
     };
     session::Entity::insert(session.clone().into_active_model()).exec_without_returning(tx.db()).await?;
@@ -193,7 +193,7 @@ async fn begin_session(app: &App, tx: &Tx, user: user::Model, seat: Option<Seat>
         [user.id.into()],
     );
     let refresh = refresh_token(&app.keys, session.id, session.generation);
-    let credentials = credentials(app, &session, seat.as_ref(), tx.now, Some(refresh))?;
+    let credentials = credentials(app, &session, seat.as_ref(), tx.now(), Some(refresh))?;
     Ok(SignedIn { user, seat, credentials })
 }
 
@@ -247,6 +247,11 @@ pub async fn verify_email(app: &App, caller: &Caller, token: &str) -> Result<use
         let user = select::<user::Entity>("u").push(" WHERE u.id = ").bind(id).one(tx.db(), model::<user::Model>("u")).await?;
         let user = user.ok_or_else(invalid)?;
         if user.email_verified_at.is_some() {
+            // A link works once; for the user themself, opening it again is no mistake.
+            if session.is_none() {
+                let why = "This link was used already: the address is verified.";
+                return Err(UserError::new(UserErrorCode::Expired, why).at(["token"]).into());
+            }
             return Ok(user);
         }
         mark_verified(tx, &user, session).await?;
@@ -257,9 +262,9 @@ pub async fn verify_email(app: &App, caller: &Caller, token: &str) -> Result<use
 
 /// Writes that the user's address is theirs, and ends every session but `keep`.
 pub(crate) async fn mark_verified(tx: &Tx, user: &user::Model, keep: Option<SessionId>) -> Result<()> {
-    Sql::new("UPDATE users SET email_verified_at = ").bind(tx.now).push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
+    Sql::new("UPDATE users SET email_verified_at = ").bind(tx.now()).push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
     let end =
-        Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now).push(" WHERE ended_at IS NULL AND user_id = ").bind(user.id);
+        Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now()).push(" WHERE ended_at IS NULL AND user_id = ").bind(user.id);
     match keep {
         Some(keep) => end.push(" AND id <> ").bind(keep),
         None => end,
@@ -286,7 +291,7 @@ pub struct SignIn {
 pub async fn sign_in(app: &App, input: SignIn) -> Result<SignedIn> {
     let (column, key) = match text::email(&input.login) {
         Ok(email) => ("email_key", email.key),
-        Err(_) => ("username_key", input.login.trim().to_lowercase()),
+        Err(_) => ("username_key", input.login.trim().to_lowercase().replace('\0', "\u{fffd}")),
     };
     let sql = select::<user::Entity>("u").push(&format!(" WHERE u.{column} = ")).bind(key);
     let user: Option<user::Model> = sql.one(app.reader(), model("u")).await?;
@@ -364,8 +369,8 @@ pub async fn refresh(app: &App, token: &str, account: Option<AccountId>) -> Resu
             let session: session::Model = find().one(tx.db(), model("s")).await?.ok_or_else(ended)?;
             tx.hold(vec![session.user_id.into()]).await?;
             let mut session: session::Model = find().one(tx.db(), model("s")).await?.ok_or_else(ended)?;
-            match rules::refresh(&session, generation, tx.now) {
-                Refresh::Rotate => (session.generation, session.rotated_at) = (session.generation + 1, tx.now),
+            match rules::refresh(&session, generation, tx.now()) {
+                Refresh::Rotate => (session.generation, session.rotated_at) = (session.generation + 1, tx.now()),
                 Refresh::Repeat => {}
                 Refresh::Unknown => return Err(ended()),
                 // The session's end has to stand, so this is no error yet.
@@ -375,7 +380,7 @@ pub async fn refresh(app: &App, token: &str, account: Option<AccountId>) -> Resu
             let seat = seat_of_session(tx, &session, account).await?;
             save_use(tx, &mut session, seat.as_ref()).await?;
             let next = refresh_token(&app.keys, session.id, session.generation);
-            let credentials = credentials(app, &session, seat.as_ref(), tx.now, Some(next))?;
+            let credentials = credentials(app, &session, seat.as_ref(), tx.now(), Some(next))?;
             Ok(Some(SignedIn { user, seat, credentials }))
         })
         .await?;
@@ -399,16 +404,16 @@ async fn seat_of_session(tx: &Tx, session: &session::Model, account: Option<Acco
 }
 
 async fn save_use(tx: &Tx, session: &mut session::Model, seat: Option<&Seat>) -> Result<()> {
-    (session.account_id, session.via_id, session.last_used_at) = (seat.map(|seat| seat.account.id), via(seat), tx.now);
+    (session.account_id, session.via_id, session.last_used_at) = (seat.map(|seat| seat.account.id), via(seat), tx.now());
     let sql =
         Sql::new("UPDATE sessions SET generation = ").bind(session.generation).push(", rotated_at = ").bind(session.rotated_at);
     let sql = sql.push(", account_id = ").bind(session.account_id).push(", via_id = ").bind(session.via_id);
-    sql.push(", last_used_at = ").bind(tx.now).push(" WHERE id = ").bind(session.id).run(tx.db()).await?;
+    sql.push(", last_used_at = ").bind(tx.now()).push(" WHERE id = ").bind(session.id).run(tx.db()).await?;
     Ok(())
 }
 
 async fn end_session(tx: &Tx, session: &session::Model, kind: EventKind, actor: Option<UserId>) -> Result<()> {
-    Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now).push(" WHERE id = ").bind(session.id).run(tx.db()).await?;
+    Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now()).push(" WHERE id = ").bind(session.id).run(tx.db()).await?;
     tx.append(Happening { kind, actor, via: None, subject: session.id.0, change: None }, [LogId::from(session.user_id)]);
     Ok(())
 }
@@ -436,7 +441,7 @@ pub async fn switch_account(
         let seat = seat.ok_or_else(|| no_account(field))?;
         save_use(tx, &mut session, Some(&seat)).await?;
         remember_account(tx, user.id, seat.via.is_none().then_some(seat.account.id).or(user.last_account_id)).await?;
-        let credentials = credentials(app, &session, Some(&seat), tx.now, None)?;
+        let credentials = credentials(app, &session, Some(&seat), tx.now(), None)?;
         Ok(SignedIn { user, seat: Some(seat), credentials })
     })
     .await

@@ -145,7 +145,7 @@ pub async fn of_account(
             .push(" THEN 'expired' ELSE i.status END IN ");
         sql.list(status.iter().copied())
     };
-    list(ctx, page, "invitations", scope).await
+    list(ctx, page, &format!("invitations of {account}"), scope).await
 }
 
 /// Pending invitations to the viewer's verified address.
@@ -155,15 +155,10 @@ pub async fn of_viewer(ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<
     let scope = |sql: Sql| {
         sql.push(" WHERE i.status = 'pending' AND i.expires_at > ").bind(now).push(" AND i.email_key = ").bind(key.clone())
     };
-    list(ctx, page, "viewer.invitations", scope).await
+    list(ctx, page, "one's invitations", scope).await
 }
 
-async fn list(
-    ctx: &Context<'_>,
-    page: &PageArgs,
-    name: &'static str,
-    scope: impl Fn(Sql) -> Sql,
-) -> Result<Connection<InvitationEdge>> {
+async fn list(ctx: &Context<'_>, page: &PageArgs, name: &str, scope: impl Fn(Sql) -> Sql) -> Result<Connection<InvitationEdge>> {
     let (db, window) = (ctx.app().reader(), page.window(name)?);
     let mut sql = scope(select::<invitation::Entity>("i"));
     if let Some(after) = cursor_id::<InvitationId>(window.after.as_ref())? {

@@ -102,20 +102,20 @@ impl Desk {
         let pending: Vec<invitation::Model> = pending.push(" AND i.email_key IN ").list(keys()).all(tx.db(), model("i")).await?;
         // One that has expired makes room for a new one, and its event must not be lost for that.
         let (expired, invited): (Vec<_>, Vec<_>) =
-            pending.into_iter().partition(|row| row.status_at(tx.now) == InvitationStatus::Expired);
+            pending.into_iter().partition(|row| row.status_at(tx.now()) == InvitationStatus::Expired);
         expire(tx, &expired).await?;
         let held = u64::try_from(accounts::ops::seat_holders(tx, account.id).await?.len()).unwrap_or(u64::MAX);
         let taken =
             Sql::new("SELECT created_at FROM invitations WHERE account_id = ").bind(account.id).push(" AND created_at > ");
         let taken: Vec<Moment> =
-            taken.bind(tx.now - rules::DAY).push(" ORDER BY created_at").all(tx.db(), |row| row.try_get_by_index(0)).await?;
+            taken.bind(tx.now() - rules::DAY).push(" ORDER BY created_at").all(tx.db(), |row| row.try_get_by_index(0)).await?;
         let limit = app.config.invitations_per_day;
         Ok(Self {
             users: users.into_iter().collect(),
             invited: invited.into_iter().map(|row| row.email_key).collect(),
             seats: account.plan.seats().map(|seats| seats.saturating_sub(held)),
             quota: limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX)),
-            frees_at: rules::next_free(&taken, limit, tx.now),
+            frees_at: rules::next_free(&taken, limit, tx.now()),
         })
     }
 
@@ -163,9 +163,9 @@ fn new_invitation(
         invited_by: actor.user.id,
         accepted_by: None,
         version: 1,
-        created_at: tx.now,
-        sent_at: tx.now,
-        expires_at: tx.now + app.config.invitation_ttl,
+        created_at: tx.now(),
+        sent_at: tx.now(),
+        expires_at: tx.now() + app.config.invitation_ttl,
         decided_at: None,
     })
 }
@@ -207,16 +207,16 @@ pub async fn expire(tx: &Tx, rows: &[invitation::Model]) -> Result<()> {
 }
 
 /// The invitation of a link, with its account held; refused unless it can be answered.
-pub async fn pending_by_token(app: &App, tx: &Tx, token: &str) -> Result<invitation::Model> {
+pub async fn pending_by_token(app: &App, tx: &Tx, token: &str, field: &str) -> Result<invitation::Model> {
     let unknown =
-        || Error::from(UserError::new(UserErrorCode::NotFound, "This link is not valid, or a newer one was sent.").at(["token"]));
+        || Error::from(UserError::new(UserErrorCode::NotFound, "This link is not valid, or a newer one was sent.").at([field]));
     let id = InvitationId(Keys::link_id(token).ok_or_else(unknown)?);
     let account: Option<AccountId> =
         Sql::new("SELECT account_id FROM invitations WHERE id = ").bind(id).one(tx.db(), |row| row.try_get_by_index(0)).await?;
     tx.hold(vec![account.ok_or_else(unknown)?.into()]).await?;
     let row =
         find(tx, id).await?.filter(|row| app.keys.is_link(token, Purpose::Invitation, id.0, row.version)).ok_or_else(unknown)?;
-    rules::answerable(&row, tx.now, "token")?;
+    rules::answerable(&row, tx.now(), field)?;
     Ok(row)
 }
 
@@ -273,12 +273,12 @@ pub async fn accept_invitation(app: &App, caller: &Caller, named: Named<Invitati
         };
         let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such invitation for you.").at([field]);
         let row = row.filter(addressed).ok_or_else(unknown)?;
-        rules::answerable(&row, tx.now, field)?;
+        rules::answerable(&row, tx.now(), field)?;
         let user = actor.user.clone();
         if user.email_verified_at.is_none() && user.email_key == row.email_key {
             identity::ops::mark_verified(tx, &user, Some(actor.session.id)).await?;
         }
-        join(tx, &user, row).await
+        join(tx, &user, row, field).await
     })
     .await
 }
@@ -289,26 +289,28 @@ async fn peek_token(app: &App, tx: &Tx, token: &str) -> Result<Option<invitation
 }
 
 /// Gives the invited person their place. The account is held and the invitation pending; seats and levels are checked again (U5).
-pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model) -> Result<Seat> {
-    rules::may_bear(&row, user, "token")?;
+pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &str) -> Result<Seat> {
+    rules::may_bear(&row, user, field)?;
     let account = accounts::ops::find(tx, row.account_id).await?;
     if account.status != account::AccountStatus::Active {
-        return Err(UserError::new(UserErrorCode::NotActive, "That account is closed.").at(["token"]).into());
+        return Err(UserError::new(UserErrorCode::NotActive, "That account is closed.").at([field]).into());
     }
     if member_of(tx, account.id, user.id).await?.is_some() {
-        return Err(UserError::new(UserErrorCode::AlreadyAUser, "You are a user of this account already.").at(["token"]).into());
+        return Err(UserError::new(UserErrorCode::AlreadyAUser, "You are a user of this account already.").at([field]).into());
     }
     accounts::rules::needs_level(account.plan, row.level)?;
     // The invitation's own seat is among those that are held.
     let held = u64::try_from(accounts::ops::seat_holders(tx, account.id).await?.len()).unwrap_or(u64::MAX);
     if account.plan.seats().is_some_and(|seats| held > seats) {
         return Err(UserError::new(UserErrorCode::NoSeatsLeft, "The account has no seat left. Ask who invited you.")
-            .at(["token"])
+            .at([field])
             .into());
     }
     let member = accounts::ops::add_member(tx, account.id, user, row.level).await?;
-    let sql =
-        Sql::new("UPDATE invitations SET status = 'accepted', accepted_by = ").bind(user.id).push(", decided_at = ").bind(tx.now);
+    let sql = Sql::new("UPDATE invitations SET status = 'accepted', accepted_by = ")
+        .bind(user.id)
+        .push(", decided_at = ")
+        .bind(tx.now());
     sql.push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
     let joined = Happening { kind: EventKind::UserJoined, actor: Some(user.id), via: None, subject: member.0, change: None };
     let event = tx.append(joined, [LogId::from(account.id), user.id.into()]);
