@@ -13,4 +13,5 @@ mod invitations;
 mod listening;
 mod mail;
 mod matrix;
+mod process;
 mod schema;

@@ -92,7 +92,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn new(kind: Kind) -> Option<Self> {
+    pub fn new(kind: Kind) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("keyholder_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let postgres = match kind {
@@ -111,6 +111,10 @@ impl Place {
         db.close().await.unwrap();
     }
 
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
     pub fn database_url(&self) -> String {
         match &self.postgres {
             Some((server, name)) => format!("{server}/{name}"),
@@ -118,7 +122,7 @@ impl Place {
         }
     }
 
-    async fn remove(&self) {
+    pub async fn remove(&self) {
         if let Some((server, name)) = &self.postgres {
             let db = Database::connect(format!("{server}/postgres")).await.unwrap();
             db.execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();

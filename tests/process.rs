@@ -1,0 +1,203 @@
+//! The program itself, as an operator runs it: SPEC R1–R5, E3, THREATS 61.
+
+use crate::{
+    on_both_databases,
+    support::{Heard, Place, eventually, people::PASSWORD, socket::CONNECTIONS, socket::Socket},
+};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+fn keyholder(place: &Place) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyholder"));
+    command.current_dir(place.directory()).env_clear().env("KEYHOLDER_SECRET", "0123456789abcdef0123456789abcdef");
+    command.env("DATABASE_URL", place.database_url()).env("KEYHOLDER_KEYS", "keys");
+    command
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A server in a process of its own; killed with the test.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    /// Starts it and waits until it says where it listens.
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (tell, told) = std::sync::mpsc::channel();
+        for lines in [Box::new(out) as Box<dyn std::io::Read + Send>, Box::new(err)] {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                    if let Some((_, rest)) = line.split_once("http://127.0.0.1:") {
+                        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                        let _ = tell.send(format!("http://127.0.0.1:{port}"));
+                    }
+                }
+            });
+        }
+        let url = told.recv_timeout(crate::support::PATIENCE * 3).unwrap();
+        Self { child, url }
+    }
+
+    async fn ask(&self, http: &reqwest::Client, token: Option<&str>, query: &str, variables: Value) -> Option<Value> {
+        let mut request = http.post(format!("{}/graphql", self.url)).json(&json!({ "query": query, "variables": variables }));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.ok()?.json().await.ok()
+    }
+}
+
+impl Drop for Process {
+    /// SIGKILL: what a server owes to nobody but its database.
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// R1, R4: a wrong setting stops the start with a sentence that names it.
+async fn r4_a_wrong_setting_is_named(place: Place) {
+    let run = |arguments: &[&str], env: &[(&str, &str)]| {
+        let output = keyholder(&place).args(arguments).envs(env.iter().copied()).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        said(&output)
+    };
+    assert!(run(&["serve"], &[]).contains("SMTP_URL"), "R1: mail has to go somewhere");
+    assert!(run(&["serve", "--dev", "--listen", "0.0.0.0:0"], &[]).contains("loopback"), "R1: --dev is for this machine");
+    assert!(run(&["serve", "--dev"], &[("KEYHOLDER_LISTEN", "nonsense")]).contains("KEYHOLDER_LISTEN"));
+    assert!(run(&["serve", "--dev", "--request-ttl", "soon"], &[]).contains("--request-ttl"));
+    assert!(run(&["serve", "--dev"], &[("DATABASE_URL", "mysql://x")]).contains("DATABASE_URL"));
+    assert!(run(&["serve", "--dev", "--config", "missing.toml"], &[]).contains("missing.toml"));
+    std::fs::write(place.directory().join("wrong.toml"), "listem = \"127.0.0.1:0\"\n").unwrap();
+    assert!(run(&["serve", "--dev", "--config", "wrong.toml"], &[]).contains("listem"));
+    place.remove().await;
+}
+
+/// R4: `schema` prints the SDL, and `migrate` brings a database up to date, once.
+async fn r4_schema_and_migrate(place: Place) {
+    let printed = keyholder(&place).arg("schema").output().unwrap();
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), include_str!("../schema.graphql"));
+    let first = keyholder(&place).arg("migrate").output().unwrap();
+    assert!(said(&first).contains("Applied 0001"), "{}", said(&first));
+    let second = keyholder(&place).arg("migrate").output().unwrap();
+    assert_eq!(said(&second), "The database is up to date.\n");
+    place.remove().await;
+}
+
+/// R2: the demo is there and filled, and its people can sign in.
+#[tokio::test]
+async fn r2_the_demo_is_filled() {
+    let Some(place) = Place::new(crate::support::Kind::Sqlite) else { return };
+    let http = reqwest::Client::new();
+    let demo = Process::start(keyholder(&place).args(["demo", "--listen", "127.0.0.1:0"]));
+    let query = "mutation($p: String!) { signIn(input: {login: \"grace@bright-harbor.example\", password: $p}) { credentials { accessToken } } }";
+    let signed_in = demo.ask(&http, None, query, json!({ "p": "harbor lights at dawn" })).await.unwrap();
+    let token = signed_in["data"]["signIn"]["credentials"]["accessToken"].as_str().unwrap();
+    let query = "{ account { users { totalCount nodes { level } } all: clientConnections { totalCount } pending: clientConnections(status: [PENDING]) { totalCount } } }";
+    let account = demo.ask(&http, Some(token), query, Value::Null).await.unwrap()["data"]["account"].clone();
+    assert_eq!(
+        (&account["users"]["totalCount"], &account["all"]["totalCount"], &account["pending"]["totalCount"]),
+        (&json!(6), &json!(40), &json!(3))
+    );
+    let levels: std::collections::BTreeSet<_> =
+        account["users"]["nodes"].as_array().unwrap().iter().map(|node| node["level"].to_string()).collect();
+    assert_eq!(levels.len(), 5, "people at every level");
+    let mails: Vec<Value> = http.get(format!("{}/mailbox.json", demo.url)).send().await.unwrap().json().await.unwrap();
+    assert!(mails.len() > 40);
+    drop(demo);
+    place.remove().await;
+}
+
+/// THREATS 61, E3: killed while it writes, a server has every acknowledged write when it is back, no gap in any log, and a
+/// listener that comes back misses nothing.
+async fn threat_61_killed_while_it_writes(place: Place) {
+    let http = reqwest::Client::new();
+    let serve = || {
+        Process::start(keyholder(&place).args([
+            "serve",
+            "--dev",
+            "--listen",
+            "127.0.0.1:0",
+            "--issuer",
+            "test",
+            "--client-requests-per-day",
+            "100000",
+        ]))
+    };
+    let mut server = serve();
+    let sign_up = "mutation($p: String!) { signUp(input: {email: \"ann@x.example\", password: $p, name: \"Ann\"}) { credentials { accessToken } } }";
+    let answer = server.ask(&http, None, sign_up, json!({ "p": PASSWORD })).await.unwrap();
+    let token = answer["data"]["signUp"]["credentials"]["accessToken"].as_str().unwrap().to_owned();
+    let mail = eventually("the mail is sent", async || {
+        let mails: Vec<Value> = http.get(format!("{}/mailbox.json", server.url)).send().await.unwrap().json().await.unwrap();
+        mails.into_iter().next()
+    })
+    .await;
+    let verify = "mutation($t: String!) { verifyEmail(input: {token: $t}) { userErrors { code } } joinPartnerProgram { userErrors { code } } enableClientAccess { userErrors { code } } }";
+    server.ask(&http, Some(&token), verify, json!({ "t": mail["token"] })).await.unwrap();
+    let start = server.ask(&http, Some(&token), "{ account { activityCursor } }", Value::Null).await.unwrap()["data"]["account"]
+        ["activityCursor"]
+        .clone();
+
+    let mut acknowledged: Vec<String> = Vec::new();
+    for round in 0..4 {
+        let written = AtomicU32::new(0);
+        let write = async |writer: usize| {
+            let mut ids = Vec::new();
+            for n in 0.. {
+                let query = "mutation($e: String!) { requestClientAccess(input: {emails: [$e]}) { connections { id } userErrors { code } } }";
+                let email = format!("a{round}-{writer}-{n}@x.example");
+                let Some(answer) = server.ask(&http, Some(&token), query, json!({ "e": email })).await else { return ids };
+                written.fetch_add(1, Ordering::Relaxed);
+                ids.push(answer["data"]["requestClientAccess"]["connections"][0]["id"].as_str().unwrap().to_owned());
+            }
+            ids
+        };
+        let kill = async {
+            eventually("some are written", async || (written.load(Ordering::Relaxed) > 4 + 3 * round).then_some(())).await;
+            Command::new("kill").args(["-9", &server.child.id().to_string()]).status().unwrap();
+        };
+        let (a, b, c, ()) = tokio::join!(write(0), write(1), write(2), kill);
+        acknowledged.extend([a, b, c].concat());
+        server = serve();
+    }
+    assert!(acknowledged.len() > 10, "{}", acknowledged.len());
+    for ids in acknowledged.chunks(100) {
+        let nodes =
+            server.ask(&http, Some(&token), "query($i: [ID!]!) { nodes(ids: $i) { id } }", json!({ "i": ids })).await.unwrap();
+        assert!(nodes["data"]["nodes"].as_array().unwrap().iter().all(|node| node["id"].is_string()), "{nodes}");
+    }
+    let total = server
+        .ask(&http, Some(&token), "{ account { auditLog { totalCount } clientConnections { totalCount } } }", Value::Null)
+        .await
+        .unwrap();
+    let requests = total["data"]["account"]["clientConnections"]["totalCount"].as_u64().unwrap();
+    // Opened, joined and enabled come before them.
+    assert_eq!(total["data"]["account"]["auditLog"]["totalCount"].as_u64().unwrap(), requests + 3);
+    let mut socket = Socket::open(&server.url).await;
+    socket.init(json!({ "authorization": format!("Bearer {token}") })).await;
+    socket.subscribe("1", CONNECTIONS, json!({ "after": start })).await;
+    let mut heard = std::collections::BTreeSet::new();
+    for _ in 0..requests {
+        let Heard::Message(message) = socket.hear().await else { panic!("{} of {requests}", heard.len()) };
+        heard.insert(message["payload"]["data"]["clientConnectionChanged"]["connection"]["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(heard.len() as u64, requests, "each once");
+    assert!(acknowledged.iter().all(|id| heard.contains(id)));
+    drop(socket);
+    drop(server);
+    place.remove().await;
+}
+
+on_both_databases!(on_its_own_servers: r4_a_wrong_setting_is_named, r4_schema_and_migrate, threat_61_killed_while_it_writes);
