@@ -4,18 +4,18 @@
 //! transaction that acts, with its account held, so that nothing can change between the check and the deed.
 
 use crate::{
-    app::{App, Tx},
+    app::{App, Happening, Tx},
     connections::rules::level_through,
     db::{Sql, columns, model},
-    error::{Denied, Error, Result},
+    error::{Denied, Result},
     keys::Ticket,
     permission::{Permission, allows},
 };
-use async_graphql::Context;
-use entity::{AccountId, LogId, UserId, UserLevel, account, connection, member, session, user};
+use entity::{AccountId, LogId, UserId, UserLevel, account, connection, event::EventKind, member, session, user};
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
 use std::sync::{Arc, LazyLock};
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 /// The credentials of a request.
 #[derive(Clone)]
@@ -42,14 +42,14 @@ impl Caller {
         Self { ticket, user_agent: None, actor: Arc::default() }
     }
 
-    /// As its device calls itself.
+    /// With this `User-Agent` header.
     #[must_use]
     pub fn on(mut self, user_agent: Option<&str>) -> Self {
         self.user_agent = user_agent.map(Arc::from);
         self
     }
 
-    /// As the device calls itself.
+    /// The `User-Agent` header.
     pub fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }
@@ -185,6 +185,11 @@ impl Actor {
         self.seat.as_ref()?.via.as_ref().map(|via| via.agency_id)
     }
 
+    /// What they did, for the log.
+    pub fn did(&self, kind: EventKind, subject: Uuid) -> Happening {
+        Happening::by(self.user.id, self.via(), kind, subject)
+    }
+
     /// Their address, once it is verified.
     pub fn verified_email_key(&self) -> Option<&str> {
         self.user.email_verified_at.map(|_| self.user.email_key.as_str())
@@ -197,7 +202,8 @@ impl Actor {
     }
 
     async fn read(db: &impl ConnectionTrait, ticket: Ticket) -> Result<Self> {
-        let sql = Sql::new(SESSION.as_str()).bind(ticket.account).push(SEAT.as_str()).bind(ticket.via).push(WHERE);
+        let sql =
+            Sql::new(SESSION.as_str()).bind(ticket.account).push(MEMBER_AND_CONNECTION).bind(ticket.via).push(AGENCY_AND_PLACE);
         let sql = sql.bind(ticket.session).push(" AND u.id = ").bind(ticket.user);
         sql.one(db, |row| Self::of_row(row, ticket)).await?.ok_or_else(|| Denied::Unauthenticated(SESSION_ENDED).into())
     }
@@ -221,20 +227,23 @@ static SESSION: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What [`Seat::of_row`] reads.
-pub(crate) static SEAT_COLUMNS: LazyLock<String> = LazyLock::new(|| {
+/// What [`Seat::of_row`] reads: an account `a`, a connection `c`, and three levels, the member's, the agency's member's and the
+/// place's, from wherever they are joined.
+pub(crate) fn seat_columns(levels: [&str; 3]) -> String {
     let (a, c) = (columns::<account::Entity>("a"), columns::<connection::Entity>("c"));
-    format!("{a}, {c}, m.level AS m_level, am.level AS am_level, p.level AS p_level")
-});
+    let [m, am, p] = levels;
+    format!("{a}, {c}, {m} AS m_level, {am} AS am_level, {p} AS p_level")
+}
 
-/// The account's member, or the connection of the agency that is bound next, with the user's place there and in the agency.
-static SEAT: LazyLock<String> = LazyLock::new(|| {
-    " LEFT JOIN members m ON m.account_id = a.id AND m.user_id = u.id \
-     LEFT JOIN connections c ON c.client_id = a.id AND c.status = 'active' AND c.agency_id = "
-        .to_owned()
-});
+/// Where [`Seat::of_row`] finds them when the tables have their usual names.
+pub(crate) static SEAT_COLUMNS: LazyLock<String> = LazyLock::new(|| seat_columns(["m.level", "am.level", "p.level"]));
 
-const WHERE: &str = " LEFT JOIN accounts g ON g.id = c.agency_id AND g.status = 'active' \
+/// The account's member, and the connection of the agency that is bound next.
+const MEMBER_AND_CONNECTION: &str = " LEFT JOIN members m ON m.account_id = a.id AND m.user_id = u.id \
+     LEFT JOIN connections c ON c.client_id = a.id AND c.status = 'active' AND c.agency_id = ";
+
+/// The user's level in that agency and their place on the connection; then the session, which is bound next.
+const AGENCY_AND_PLACE: &str = " LEFT JOIN accounts g ON g.id = c.agency_id AND g.status = 'active' \
      LEFT JOIN members am ON am.account_id = g.id AND am.user_id = u.id \
      LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = u.id \
      WHERE s.ended_at IS NULL AND s.id = ";
@@ -253,26 +262,6 @@ impl Seat {
             let level = level_through(connection.level?, agency_level, place)?;
             Some(Self { account, level, via: Some(connection) })
         }))
-    }
-}
-
-/// An object whose fields are guarded by the viewer's level in an account.
-#[expect(async_fn_in_trait, reason = "asked by resolvers alone, which know the type")]
-pub trait Guarded {
-    /// The account that the object is of.
-    fn account(&self) -> AccountId;
-
-    /// Whether the field may be read: `false` when the request acts elsewhere, where it is null without an error.
-    async fn check(&self, ctx: &Context<'_>, permission: Permission) -> Result<bool> {
-        let actor = ctx
-            .data::<Caller>()
-            .map_err(|_| Error::from(Denied::Unauthenticated(SIGNED_OUT)))?
-            .actor(ctx.data_unchecked::<App>())
-            .await?;
-        if !actor.acts_in(self.account()) {
-            return Ok(false);
-        }
-        actor.may(permission).map(|_| true)
     }
 }
 

@@ -5,11 +5,12 @@ use crate::{
     actor::{Actor, Caller},
     app::App,
     error::{Denied, Error, Result, UserError, UserErrorCode},
+    permission::Permission,
     schema::Node,
 };
 use async_graphql::{ComplexObject, Context, Object, ObjectType, OutputType, SimpleObject, TypeName};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use entity::{Moment, NodeId};
+use entity::{AccountId, Moment, NodeId};
 use std::{borrow::Cow, sync::Arc};
 
 /// What resolvers ask of their context.
@@ -43,6 +44,22 @@ impl Ask for Context<'_> {
             return Ok(None);
         }
         self.actor().await.map(Some)
+    }
+}
+
+/// An object whose fields are guarded by the viewer's level in an account.
+#[expect(async_fn_in_trait, reason = "asked by resolvers alone, which know the type")]
+pub trait Guarded {
+    /// The account that the object is of.
+    fn account(&self) -> AccountId;
+
+    /// Whether the field may be read: `false` when the request acts elsewhere, where it is null without an error.
+    async fn check(&self, ctx: &Context<'_>, permission: Permission) -> Result<bool> {
+        let actor = ctx.actor().await?;
+        if !actor.acts_in(self.account()) {
+            return Ok(false);
+        }
+        actor.may(permission).map(|_| true)
     }
 }
 

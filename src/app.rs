@@ -7,14 +7,14 @@
 use crate::{
     clock::Clock,
     config::Config,
-    db::{Db, ROWS_PER_INSERT, Sql},
+    db::{Db, ROWS_PER_STATEMENT, Sql, insert_all},
     error::{Denied, Error, Fault, Result},
     events::{bus::Bus, feed::Feeds},
     identity::passwords::Hasher,
     keys::Keys,
     mail::{Mailer, outbox},
 };
-use entity::{AccountId, EventId, LogId, Moment, UserId, event, log, log_entry, mail};
+use entity::{AccountId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, user};
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QueryResult,
     QuerySelect,
@@ -107,16 +107,38 @@ impl App {
 
 /// What happened, before it is written down.
 pub struct Happening {
-    /// What.
-    pub kind: event::EventKind,
-    /// Who did it; none for the system.
-    pub actor: Option<UserId>,
-    /// The agency, when they acted through a connection.
-    pub via: Option<AccountId>,
-    /// What it happened to.
-    pub subject: Uuid,
-    /// The value before and after, where one changed.
-    pub change: Option<(String, String)>,
+    kind: event::EventKind,
+    actor: Option<UserId>,
+    via: Option<AccountId>,
+    subject: Uuid,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl Happening {
+    /// Nobody did it: a time ran out.
+    pub fn by_itself(kind: event::EventKind, subject: Uuid) -> Self {
+        Self { kind, actor: None, via: None, subject, before: None, after: None }
+    }
+
+    /// A user did it, through an agency's connection if `via` is given.
+    pub fn by(user: UserId, via: Option<AccountId>, kind: event::EventKind, subject: Uuid) -> Self {
+        Self { actor: Some(user), via, ..Self::by_itself(kind, subject) }
+    }
+
+    /// What the value was before.
+    #[must_use]
+    pub fn from(mut self, before: impl Into<String>) -> Self {
+        self.before = Some(before.into());
+        self
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn to(mut self, after: impl Into<String>) -> Self {
+        self.after = Some(after.into());
+        self
+    }
 }
 
 /// An e-mail to be sent after the commit.
@@ -127,12 +149,19 @@ pub struct Outgoing<'a> {
     pub event: EventId,
     /// What that event happened to.
     pub subject: Uuid,
-    /// Which link it bears.
+    /// Which link it bears; 0 where a link has no versions, or there is none.
     pub version: i64,
     /// Where it goes: the address and its key.
     pub to: (&'a str, &'a str),
-    /// Who gets it, when it is a user of ours.
+    /// Who gets it, when it is a user of ours: for when they are erased (U8).
     pub user: Option<UserId>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// To a user of ours.
+    pub fn to_user(user: &'a user::Model, kind: mail::MailKind, event: EventId, subject: Uuid) -> Self {
+        Self { kind, event, subject, version: 0, to: (&user.email, &user.email_key), user: Some(user.id) }
+    }
 }
 
 /// One transaction.
@@ -190,7 +219,7 @@ impl Tx {
     /// Appends an event to the log of each account and user that it concerns (E1).
     pub fn append(&self, what: Happening, logs: impl IntoIterator<Item = LogId>) -> EventId {
         let id = self.id();
-        let (before, after) = what.change.unzip();
+        let Happening { before, after, .. } = what;
         let event = event::Model {
             id,
             kind: what.kind,
@@ -245,21 +274,9 @@ impl Tx {
     /// Writes events, entries and mails: a fixed number of statements, however many there are.
     async fn write(&self, pending: &Pending) -> Result<Vec<LogId>> {
         let entries = self.number(&pending.entries).await?;
-        for events in pending.events.chunks(ROWS_PER_INSERT) {
-            event::Entity::insert_many(events.iter().cloned().map(IntoActiveModel::into_active_model))
-                .exec_without_returning(&self.db)
-                .await?;
-        }
-        for entries in entries.chunks(ROWS_PER_INSERT) {
-            log_entry::Entity::insert_many(entries.iter().cloned().map(IntoActiveModel::into_active_model))
-                .exec_without_returning(&self.db)
-                .await?;
-        }
-        for mails in pending.mails.chunks(ROWS_PER_INSERT) {
-            mail::Entity::insert_many(mails.iter().cloned().map(IntoActiveModel::into_active_model))
-                .exec_without_returning(&self.db)
-                .await?;
-        }
+        insert_all(&self.db, pending.events.iter().cloned().map(IntoActiveModel::into_active_model)).await?;
+        insert_all(&self.db, entries.into_iter().map(IntoActiveModel::into_active_model)).await?;
+        insert_all(&self.db, pending.mails.iter().cloned().map(IntoActiveModel::into_active_model)).await?;
         Ok(pending.entries.iter().map(|(log, _)| *log).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
@@ -276,7 +293,7 @@ impl Tx {
         let mut next: BTreeMap<LogId, i64> = BTreeMap::new();
         let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
         for (count, logs) in by_growth {
-            for logs in logs.chunks(ROWS_PER_INSERT) {
+            for logs in logs.chunks(ROWS_PER_STATEMENT) {
                 let sql = Sql::new("UPDATE logs SET head = head + ")
                     .bind(count)
                     .push(" WHERE id IN ")

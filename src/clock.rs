@@ -3,7 +3,7 @@
 //! A clock can be set ahead or back, which is how a story lives through seven days and how the demo fills the weeks before.
 //! Moments are cut to the millisecond, so that what is read back from either database equals what was written.
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{SubsecRound, TimeDelta, Utc};
 use entity::Moment;
 use std::sync::{
     Arc,
@@ -28,11 +28,6 @@ impl Clock {
     /// Sets the clock ahead, or back when `by` is negative.
     pub fn advance(&self, by: TimeDelta) {
         self.offset.fetch_add(by.num_milliseconds(), Ordering::Relaxed);
-    }
-
-    /// Sets the clock to a moment.
-    pub fn set(&self, to: DateTime<Utc>) {
-        self.advance(to - self.now());
     }
 
     /// A new id: a `UUIDv7` of now, larger than any that this clock gave in the same millisecond.

@@ -4,10 +4,10 @@
 //! acknowledged write survives the machine. Lists and look-ups that join are plain SQL (`$1` works on both), built by [`Sql`].
 //! Nothing outside this file asks which database it is.
 
-use crate::error::{Error, Fault, Result};
+use crate::error::{Denied, Error, Fault, Result};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityName,
-    EntityTrait, FromQueryResult, IdenStatic, Iterable, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
+    ActiveModelTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    EntityName, EntityTrait, FromQueryResult, IdenStatic, Iterable, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait, Value, sqlx,
 };
 use std::{
@@ -24,8 +24,8 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
-/// How many rows go into one INSERT, under both databases' limit of parameters.
-pub const ROWS_PER_INSERT: usize = 500;
+/// How many rows go into one statement, under both databases' limit of parameters.
+pub const ROWS_PER_STATEMENT: usize = 500;
 
 /// The database's connections.
 #[derive(Clone)]
@@ -120,8 +120,21 @@ async fn open(url: &str, connections: u32, statements: &Arc<AtomicU64>) -> Resul
     Ok(db)
 }
 
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        match error {
+            DbErr::ConnectionAcquire(_) => Denied::Overloaded.into(),
+            error if is_bad_text(&error) => {
+                Denied::BadRequest("A text here has a character that no text can have.".into()).into()
+            }
+            error if is_worth_another_try(&error) => Self::Contended(Fault::new(error)),
+            error => Fault::new(error).into(),
+        }
+    }
+}
+
 /// Whether the same transaction may succeed when it is run again: it lost against another one.
-pub(crate) fn is_worth_another_try(error: &DbErr) -> bool {
+fn is_worth_another_try(error: &DbErr) -> bool {
     // PostgreSQL: serialization failure, deadlock. SQLite: busy, locked and their extended codes.
     match driver_code(error).as_deref() {
         Some("40001" | "40P01") => true,
@@ -131,7 +144,7 @@ pub(crate) fn is_worth_another_try(error: &DbErr) -> bool {
 }
 
 /// Whether a text was the cause that PostgreSQL can't hold, such as one with a U+0000 in a forged cursor.
-pub(crate) fn is_bad_text(error: &DbErr) -> bool {
+fn is_bad_text(error: &DbErr) -> bool {
     driver_code(error).as_deref() == Some("22021")
 }
 
@@ -157,6 +170,20 @@ pub async fn hold_texts<'a>(tx: &DatabaseTransaction, texts: impl IntoIterator<I
                 Sql::new("SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended(").bind(text).push(", 0))) AS held");
             lock.one(tx, |_| Ok(())).await?;
         }
+    }
+    Ok(())
+}
+
+/// The row of an id.
+pub async fn by_id<E: EntityTrait>(db: &impl ConnectionTrait, id: impl Into<Value>) -> Result<Option<E::Model>> {
+    select::<E>("x").push(" WHERE x.id = ").bind(id).one(db, model("x")).await
+}
+
+/// Inserts rows, many to a statement.
+pub async fn insert_all<A: ActiveModelTrait + Send>(db: &impl ConnectionTrait, rows: impl IntoIterator<Item = A>) -> Result<()> {
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        A::Entity::insert_many(rows.by_ref().take(ROWS_PER_STATEMENT).collect::<Vec<_>>()).exec_without_returning(db).await?;
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
-//! One error for the whole server, one table of codes, one way out.
+//! One error for the whole server, one table of codes.
 //!
 //! What the person can mend is a [`UserError`] and ends in a payload's `userErrors`. What a request may not do is [`Denied`]
-//! and becomes a GraphQL error with its code. All else is a fault: [`seal`] logs it once, with its cause and the request's id,
-//! and the client sees the id alone.
+//! and becomes a GraphQL error with its code. All else is a fault, of which the client
+//! sees no more than a number. [`crate::http::seal`] is the one way out.
 
-use crate::{http::RequestId, permission::Permission};
-use async_graphql::{Enum, ErrorExtensionValues, InputType, Response, Value};
+use crate::permission::Permission;
+use async_graphql::{Enum, InputType, Value};
 use entity::{Moment, NodeId, UserLevel};
-use sea_orm::DbErr;
 use std::{fmt, sync::Arc};
 
 /// What an operation answers.
@@ -161,9 +160,6 @@ pub enum Denied {
     Overloaded,
 }
 
-/// How long a client should wait when the server is overloaded, in seconds.
-pub const RETRY_AFTER: i32 = 1;
-
 impl Denied {
     /// The code in `extensions.code`.
     pub fn code(&self) -> &'static str {
@@ -173,21 +169,6 @@ impl Denied {
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::BadRequest(_) => "BAD_REQUEST",
             Self::Overloaded => "OVERLOADED",
-        }
-    }
-
-    fn extend(&self, extensions: &mut ErrorExtensionValues) {
-        extensions.set("code", self.code());
-        match self {
-            Self::Forbidden { permission, level, reason } => {
-                if let Some(permission) = permission {
-                    extensions.set("permission", permission.name());
-                }
-                extensions.set("level", level.map_or(Value::Null, |level| level_name(level).into()));
-                extensions.set("reason", reason.as_str());
-            }
-            Self::Overloaded => extensions.set("retryAfter", RETRY_AFTER),
-            _ => {}
         }
     }
 }
@@ -230,7 +211,8 @@ impl Fault {
         Self(Arc::from(cause.into()))
     }
 
-    fn cause(&self) -> String {
+    /// For the log: the error and what caused it.
+    pub fn cause(&self) -> String {
         let mut text = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(deeper) = cause {
@@ -257,19 +239,6 @@ impl From<Fault> for Error {
     }
 }
 
-impl From<DbErr> for Error {
-    fn from(error: DbErr) -> Self {
-        match error {
-            DbErr::ConnectionAcquire(_) => Denied::Overloaded.into(),
-            error if crate::db::is_bad_text(&error) => {
-                Denied::BadRequest("A text here has a character that no text can have.".into()).into()
-            }
-            error if crate::db::is_worth_another_try(&error) => Self::Contended(Fault::new(error)),
-            error => Fault::new(error).into(),
-        }
-    }
-}
-
 impl Error {
     /// What the operator reads: of a fault, its cause.
     pub fn cause(&self) -> String {
@@ -278,22 +247,10 @@ impl Error {
             other => other.to_string(),
         }
     }
-
-    fn extend(&self, extensions: &mut ErrorExtensionValues, id: &RequestId) {
-        match self {
-            Self::Denied(denied) => denied.extend(extensions),
-            // Only mutations refuse an input, and they answer it in their payload.
-            Self::User(_) => extensions.set("code", "BAD_REQUEST"),
-            Self::Fault(_) | Self::Contended(_) => {
-                extensions.set("code", "INTERNAL");
-                extensions.set("requestId", id.0.as_str());
-            }
-        }
-    }
 }
 
 /// What the client reads. async-graphql makes an error of its own of whatever can be displayed, and keeps this one within:
-/// [`seal`] finds it there.
+/// the edge finds it there ([`crate::http::seal`]).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -304,33 +261,4 @@ impl fmt::Display for Error {
             ),
         }
     }
-}
-
-/// Gives every error of an answer its code: a fault is logged here, once, with its cause and the request's id.
-pub fn seal(response: &mut Response, id: &RequestId) {
-    for error in &mut response.errors {
-        let ours = error.source::<Error>().cloned();
-        let extensions = error.extensions.get_or_insert_default();
-        match ours {
-            Some(ours) => {
-                if let Error::Fault(fault) | Error::Contended(fault) = &ours {
-                    tracing::error!(request_id = %id.0, path = ?error.path, cause = %fault.cause(), "a request failed");
-                }
-                ours.extend(extensions, id);
-            }
-            None if extensions.get("code").is_some() => {}
-            // Parsing and validation have no codes of their own; the executor's two limits are known by their words alone.
-            None => match error.message.as_str() {
-                "Query is too complex." => too_large(extensions, "cost", crate::schema::COMPLEXITY),
-                "Query is nested too deep." => too_large(extensions, "depth", crate::schema::DEPTH),
-                _ => extensions.set("code", "BAD_REQUEST"),
-            },
-        }
-    }
-}
-
-fn too_large(extensions: &mut ErrorExtensionValues, what: &str, limit: usize) {
-    extensions.set("code", "QUERY_TOO_LARGE");
-    extensions.set("what", what);
-    extensions.set("limit", limit);
 }

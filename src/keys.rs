@@ -3,7 +3,11 @@
 //! A token in a link is an HMAC over its purpose, the id that it is about and a version, so nothing secret is at rest and a
 //! resend, which raises the version, kills the link before. An access token is an EdDSA JWT; its key's id is in its header.
 
-use crate::{clock::Clock, config::Config};
+use crate::{
+    clock::Clock,
+    config::Config,
+    error::{UserError, UserErrorCode},
+};
 use aws_lc_rs::{
     digest, hmac, rand,
     signature::{Ed25519KeyPair, KeyPair},
@@ -81,6 +85,37 @@ pub struct Ticket {
     pub account: Option<AccountId>,
     /// The agency through whose connection, when the account is a client's.
     pub via: Option<AccountId>,
+}
+
+/// How an invitation or a request is named: by the link's token, or by its id when it is to the viewer's verified address.
+#[derive(Clone, Debug)]
+pub enum LinkOrId<Id> {
+    /// The link's token.
+    Token(String),
+    /// The id.
+    Id(Id),
+}
+
+impl<Id> LinkOrId<Id> {
+    /// One of the two, not both and not neither.
+    pub fn one_of(token: Option<String>, id: Option<Id>, id_field: &str) -> Result<Self, UserError> {
+        match (token, id) {
+            (Some(token), None) => Ok(Self::Token(token)),
+            (None, Some(id)) => Ok(Self::Id(id)),
+            _ => {
+                Err(UserError::new(UserErrorCode::Invalid, format!("Give `token` or `{id_field}`, one of the two."))
+                    .at(["token"]))
+            }
+        }
+    }
+
+    /// The input's field.
+    pub fn field(&self, id_field: &'static str) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Id(_) => id_field,
+        }
+    }
 }
 
 /// Why the keys could not be had; the sentence names what to mend.

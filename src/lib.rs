@@ -20,6 +20,7 @@ pub mod http;
 pub mod identity;
 pub mod invitations;
 pub mod keys;
+pub mod limits;
 pub mod mail;
 pub mod permission;
 pub mod schema;

@@ -3,10 +3,11 @@
 use crate::{
     accounts::api::{self as accounts, Account, AccountsMutation, AccountsQuery},
     actor::Actor,
-    api::Ask,
+    api::{Ask, Guarded},
     app::App,
     connections::{
-        api::{ConnectionsMutation, ConnectionsQuery, ConnectionsSubscription},
+        api::{ConnectionsMutation, ConnectionsQuery},
+        listen::ConnectionsSubscription,
         view::{self, ClientConnection, ConnectionUser},
     },
     error::{Denied, Result},
@@ -99,7 +100,7 @@ pub async fn load_nodes(ctx: &Context<'_>, ids: &[NodeId]) -> Result<Vec<Option<
     add(visible_accounts(app, actor, pick!(Account))
         .await?
         .into_iter()
-        .map(|node| (node.key().to_string(), Node::Account(node)))
+        .map(|node| (node.account().to_string(), Node::Account(node)))
         .collect());
     if let wanted @ [_, ..] = pick!(User).as_slice() {
         let users = users::load_visible(app.reader(), actor, wanted).await?;

@@ -102,7 +102,7 @@ async fn serve(listener: TcpListener, router: axum::Router, mut shutdown: watch:
             tracing::debug!(%error, "TCP_NODELAY");
         }
     });
-    let stopped = async move { http::ws::stopped(&mut shutdown).await };
+    let stopped = async move { http::stopped(&mut shutdown).await };
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         tracing::error!(%error, "the server stopped listening");
     }

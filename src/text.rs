@@ -110,6 +110,37 @@ pub fn addresses(entries: &[String]) -> Vec<(usize, String)> {
     parts.collect()
 }
 
+/// How many addresses one call may name: more than any day's limit, and not so many that an answer is endless.
+pub const ADDRESSES_MAX: usize = 200;
+
+/// Refuses an empty list and an endless one.
+pub fn some_addresses(count: usize) -> Result<(), UserError> {
+    let wrong = |what: String| Err(UserError::new(Invalid, what).at(["emails"]));
+    match count {
+        0 => wrong("Give at least one e-mail address.".to_owned()),
+        1..=ADDRESSES_MAX => Ok(()),
+        _ => wrong(format!("Give {ADDRESSES_MAX} addresses at most; these are {count}.")),
+    }
+}
+
+/// Things of a list, each with its entry's place.
+pub type Listed<T> = Vec<(usize, T)>;
+
+/// The addresses that are some, each with its entry's place; and what is wrong with the others.
+pub fn read_addresses(addresses: Vec<(usize, String)>) -> (Listed<Email>, Listed<UserError>) {
+    let (mut emails, mut errors) = (Vec::new(), Vec::new());
+    for (place, address) in addresses {
+        match email(&address) {
+            Ok(email) => emails.push((place, email)),
+            Err(why) => {
+                let value: String = address.chars().take(100).collect();
+                errors.push((place, UserError::new(Invalid, why).at(["emails".to_owned(), place.to_string()]).value(value)));
+            }
+        }
+    }
+    (emails, errors)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -184,12 +184,8 @@ async fn e1_logs_have_no_gaps(app: &TestApp) {
     let client = app.person("carl@client.example").await;
     owner.connect(&client, "ADMIN").await;
     let addresses: Vec<_> = (0..10).map(|n| format!("a{n}@x.example")).collect();
-    futures_util::future::join_all(
-        addresses
-            .iter()
-            .map(|address| owner.request(std::slice::from_ref(address).iter().map(String::as_str).collect::<Vec<_>>().leak())),
-    )
-    .await;
+    let ask = async |address: &String| owner.request(&[address]).await;
+    futures_util::future::join_all(addresses.iter().map(ask)).await;
     let sql = "SELECT count(*) FROM logs l WHERE l.head <> (SELECT count(*) FROM log_entries e WHERE e.log_id = l.id) \
                OR l.head <> COALESCE((SELECT max(e.number) FROM log_entries e WHERE e.log_id = l.id), 0)";
     let gaps = keyholder::db::Sql::new(sql).count(app.reader()).await.unwrap();

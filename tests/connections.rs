@@ -206,7 +206,7 @@ async fn threat_53_approving_and_declining_race(app: &TestApp) {
     }
 }
 
-/// C3, C4: who may answer, and until when. 7 days less a second is in time, 7 days are not, also with the sweeper asleep.
+/// C3, C4: who may answer, and until when. A moment before 7 days is in time, 7 days are not, also with the sweeper asleep.
 async fn threat_54_a_request_lives_seven_days(app: &TestApp) {
     let owner = app.agency("ann@agency.example").await;
     let client = app.person("carl@client.example").await;
@@ -409,7 +409,7 @@ async fn c3_the_addressee_learns_no_more_than_that(app: &TestApp) {
     assert_eq!(change["event"], json!({ "actor": null, "summary": "Somebody let ann's account into carl@client.example." }));
 }
 
-/// C6: the agency's Owner and the requester are told; one who has left since is not, nor gets a place.
+/// C6: the agency's Owner and the requester are told, each once.
 async fn c6_one_mail_when_owner_and_requester_are_one(app: &TestApp) {
     let owner = app.agency("ann@agency.example").await;
     let client = app.person("carl@client.example").await;

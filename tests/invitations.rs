@@ -117,8 +117,8 @@ async fn threat_52_the_26th_of_a_day_is_refused(app: &TestApp) {
     owner.sign_in().await.invite(&["next@x.example"], "VIEWER").await.ok();
 }
 
-/// L3, U5: pending invitations hold seats, and seats are checked again when joining.
-async fn u5_seats_are_checked_when_inviting_and_when_joining(app: &TestApp) {
+/// L3, L4, U5: pending invitations hold seats, and are in the way of a smaller plan.
+async fn l3_pending_invitations_hold_seats(app: &TestApp) {
     let owner = app.person("ann@acme.example").await;
     owner.plan("ESSENTIALS").await.ok();
     let seats = async || owner.ask("{ account { seats { limit used reserved } } }", Value::Null).await.payload()["seats"].clone();
@@ -131,10 +131,19 @@ async fn u5_seats_are_checked_when_inviting_and_when_joining(app: &TestApp) {
     let small = owner.plan("FREE").await;
     assert_eq!(small.user_errors(), ["PLAN_TOO_SMALL at plan"]);
     assert_eq!(small.0["data"]["changePlan"]["userErrors"][0]["blockers"].as_array().unwrap().len(), 2);
-    // Ten who take the last seats at once: no more than there are.
+    // Expired, they hold none any more.
     app.advance(TimeDelta::days(7));
     let owner = owner.sign_in().await;
-    owner.invite(&["e@x.example"], "ADMIN").await.ok();
+    let now = owner.ask("{ account { seats { used reserved } } }", Value::Null).await;
+    assert_eq!(now.payload()["seats"], json!({ "used": 1, "reserved": 0 }));
+    owner.plan("FREE").await.ok();
+}
+
+/// U2, U5: ten bearers of one link join at once, and one does; the link works once and its one seat is taken once.
+async fn u5_ten_bearers_of_one_link(app: &TestApp) {
+    let owner = app.person("ann@acme.example").await;
+    owner.plan("STANDARD").await.ok();
+    owner.invite(&["e@x.example"], "VIEWER").await.ok();
     let token = app.token_to("e@x.example", "invitation").await;
     let sign_up = async |n: usize| {
         let query = "mutation($i: SignUpInput!) { signUp(input: $i) { account { name } userErrors { code message field } } }";
@@ -142,8 +151,17 @@ async fn u5_seats_are_checked_when_inviting_and_when_joining(app: &TestApp) {
             json!({ "email": format!("taker{n}@x.example"), "password": PASSWORD, "name": "Taker", "invitationToken": token });
         app.ask(query, json!({ "i": input })).await.user_errors()
     };
-    assert_eq!(sign_up(0).await, ["NOT_FOUND at invitationToken"], "as Admin only the invited address");
-    assert_eq!(owner.invite(&["e@x.example"], "ADMIN").await.user_errors(), ["ALREADY_INVITED at emails.0"]);
+    let replies = join_all((0..10).map(sign_up)).await;
+    assert_eq!(replies.iter().filter(|errors| errors.is_empty()).count(), 1);
+    assert_eq!(replies.iter().filter(|errors| **errors == ["ALREADY_DECIDED at invitationToken"]).count(), 9);
+    let seats = owner.ask("{ account { seats { limit used reserved } } }", Value::Null).await;
+    assert_eq!(seats.payload()["seats"], json!({ "limit": 5, "used": 2, "reserved": 0 }));
+    // As Admin only the invited address (U2).
+    owner.invite(&["f@x.example"], "ADMIN").await.ok();
+    let token = app.token_to("f@x.example", "invitation").await;
+    let query = "mutation($i: SignUpInput!) { signUp(input: $i) { account { name } userErrors { code message field } } }";
+    let input = json!({ "email": "other@x.example", "password": PASSWORD, "name": "Other", "invitationToken": token });
+    assert_eq!(app.ask(query, json!({ "i": input })).await.user_errors(), ["NOT_FOUND at invitationToken"]);
 }
 
 /// L4: on a server where the platform changes plans, its users can't.
@@ -191,7 +209,8 @@ on_both_databases!(
     u2_another_bearer,
     threat_47_what_an_invitation_refuses,
     threat_52_the_26th_of_a_day_is_refused,
-    u5_seats_are_checked_when_inviting_and_when_joining,
+    l3_pending_invitations_hold_seats,
+    u5_ten_bearers_of_one_link,
     i8_ten_mails_a_day_to_one_address,
 );
 on_both_databases!(on_its_own_servers: l4_plans_are_the_operators);

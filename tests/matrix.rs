@@ -205,6 +205,18 @@ async fn every_mutation_asks_what_the_sdl_shows(app: &TestApp) {
     }
 }
 
+/// The types whose fields the next story walks are all that have guarded ones.
+#[test]
+fn guarded_fields_are_an_accounts_and_mutations() {
+    let document = parse_schema(keyholder::schema::sdl()).unwrap();
+    let types = document.definitions.into_iter().filter_map(|definition| match definition {
+        TypeSystemDefinition::Type(ty) if matches!(ty.node.kind, TypeKind::Object(_)) => Some(ty.node.name.node.to_string()),
+        _ => None,
+    });
+    let guarded: Vec<_> = types.filter(|name| shown(name).values().any(Option::is_some)).collect();
+    assert_eq!(guarded, ["Account", "Mutation"]);
+}
+
 /// L7, THREATS 46: every guarded field of an account, at every level: null in its place with one error at its path, and the
 /// rest of the answer stands.
 async fn every_guarded_field_is_null_in_its_place(app: &TestApp) {

@@ -54,6 +54,25 @@ impl Model {
     }
 }
 
+/// On which side of a connection somebody stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// The side that asks.
+    Agency,
+    /// The side that lets in.
+    Client,
+}
+
+impl Side {
+    /// As the event of an end keeps it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agency => "agency",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// None: joins are written where they are needed.
 #[derive(Clone, Copy, Debug, DeriveRelation, EnumIter)]
 pub enum Relation {}

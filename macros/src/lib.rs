@@ -53,7 +53,7 @@ fn check_first(resolver: &mut ImplItemFn, permission: &proc_macro2::TokenStream)
         _ => (quote!(::async_graphql::Result<#ty>), quote!(Ok(value))),
     };
     resolver.block = parse_quote!({
-        match crate::actor::Guarded::check(self, #ctx, #permission).await {
+        match crate::api::Guarded::check(self, #ctx, #permission).await {
             Ok(true) => {}
             Ok(false) => return None,
             Err(denied) => return Some(Err(denied.into())),

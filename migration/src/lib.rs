@@ -25,8 +25,7 @@ pub async fn up(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
         tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     }
     tx.execute_unprepared("CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY)").await?;
-    let rows = tx.query_all_raw(Statement::from_string(tx.get_database_backend(), "SELECT name FROM migrations")).await?;
-    let done = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, _>>()?;
+    let done = applied(&tx).await?;
     let mut applied = Vec::new();
     for (name, sql) in MIGRATIONS.iter().filter(|(name, _)| !done.iter().any(|done| done == name)) {
         tx.execute_unprepared(sql).await?;
@@ -39,11 +38,14 @@ pub async fn up(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
 
 /// The names of what the database lacks; all of them when it is empty.
 pub async fn missing(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
-    let Ok(rows) = db.query_all_raw(Statement::from_string(db.get_database_backend(), "SELECT name FROM migrations")).await
-    else {
+    let Ok(done) = applied(db).await else {
         // Without tables all is missing; without a database this fails too.
         return db.execute_unprepared("SELECT 1").await.map(|_| MIGRATIONS.iter().map(|(name, _)| *name).collect());
     };
-    let done = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, _>>()?;
     Ok(MIGRATIONS.iter().map(|(name, _)| *name).filter(|name| !done.iter().any(|done| done == name)).collect())
+}
+
+async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), "SELECT name FROM migrations")).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }

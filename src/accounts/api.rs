@@ -2,12 +2,9 @@
 
 use super::ops;
 use crate::{
-    actor::{Actor, Guarded},
-    api::{Answer, Ask, Connection, PageArgs, answer},
-    connections::{
-        self,
-        api::{ClientConnectionEdge, Side},
-    },
+    actor::Actor,
+    api::{Answer, Ask, Connection, Guarded, PageArgs, answer},
+    connections::{self, api::ClientConnectionEdge},
     db::{Sql, model, select},
     error::Result,
     events::{
@@ -15,13 +12,14 @@ use crate::{
         feed::Cursor,
     },
     invitations::{self, api::InvitationEdge},
+    limits::{Counted, Rolling},
     users::{self, AccountUserEdge, User},
 };
 use async_graphql::{Context, InputObject, Object, SimpleObject};
 use entity::{
     AccountId, Moment, UserId, UserLevel,
     account::{self, AccountStatus, Plan},
-    connection::ConnectionStatus,
+    connection::{ConnectionStatus, Side},
     event::EventKind,
     invitation::InvitationStatus,
 };
@@ -44,14 +42,9 @@ impl Account {
         Self { row, here }
     }
 
-    /// As who has just been let into it sees it, before the first request that acts there.
-    pub fn entered(row: account::Model) -> Self {
+    /// As somebody sees it who acts in it, or will with the credentials that are given here.
+    pub fn acted_in(row: account::Model) -> Self {
         Self { row, here: true }
-    }
-
-    /// Its id.
-    pub fn key(&self) -> AccountId {
-        self.row.id
     }
 
     /// Its name, for sentences.
@@ -160,7 +153,7 @@ impl Account {
     #[needs(InviteUsers)]
     async fn invitation_quota(&self, ctx: &Context<'_>) -> async_graphql::Result<Quota> {
         let limit = ctx.app().config.invitations_per_day;
-        Ok(Quota::of(ctx, "SELECT created_at FROM invitations WHERE account_id = ", self.row.id, limit).await?)
+        Ok(Quota::of(ctx, Counted::Invitations, self.row.id, limit).await?)
     }
 
     /// What happened in the account, newest first.
@@ -206,7 +199,7 @@ impl Account {
         #[graphql(desc = "In the client's name or the address that was asked.")] search: Option<String>,
     ) -> async_graphql::Result<Connection<ClientConnectionEdge>> {
         let page = PageArgs { first, after, last, before };
-        Ok(connections::api::list(ctx, Side::Agency(self.row.id), &page, status.as_deref(), search.as_deref()).await?)
+        Ok(connections::api::list(ctx, self.row.id, Side::Agency, &page, status.as_deref(), search.as_deref()).await?)
     }
 
     /// Connections in which this account is the client, newest first.
@@ -222,14 +215,14 @@ impl Account {
         status: Option<Vec<ConnectionStatus>>,
     ) -> async_graphql::Result<Connection<ClientConnectionEdge>> {
         let page = PageArgs { first, after, last, before };
-        Ok(connections::api::list(ctx, Side::Client(self.row.id), &page, status.as_deref(), None).await?)
+        Ok(connections::api::list(ctx, self.row.id, Side::Client, &page, status.as_deref(), None).await?)
     }
 
     /// Client accounts requested in the last 24 hours, against the limit.
     #[needs(RequestClientAccess)]
     async fn client_request_quota(&self, ctx: &Context<'_>) -> async_graphql::Result<Quota> {
         let limit = ctx.app().config.client_requests_per_day;
-        Ok(Quota::of(ctx, "SELECT created_at FROM connections WHERE agency_id = ", self.row.id, limit).await?)
+        Ok(Quota::of(ctx, Counted::ClientRequests, self.row.id, limit).await?)
     }
 
     /// Where the account's log stands: pass it as `after` to a subscription, and nothing falls between query and subscription.
@@ -278,18 +271,10 @@ pub struct Quota {
 }
 
 impl Quota {
-    async fn of(ctx: &Context<'_>, sql: &str, account: AccountId, limit: u32) -> Result<Self> {
+    async fn of(ctx: &Context<'_>, what: Counted, account: AccountId, limit: u32) -> Result<Self> {
         let app = ctx.app();
-        let now = app.now();
-        let sql = Sql::new(sql)
-            .bind(account)
-            .push(" AND created_at > ")
-            .bind(now - invitations::rules::DAY)
-            .push(" ORDER BY created_at");
-        let taken: Vec<Moment> = sql.all(app.reader(), |row| row.try_get_by_index(0)).await?;
-        let used = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-        let resets_at = invitations::rules::frees_at(&taken, limit);
-        Ok(Self { limit, used, remaining: limit.saturating_sub(used), resets_at })
+        let day = Rolling::read(app.reader(), what, account, limit, app.now()).await?;
+        Ok(Self { limit, used: day.used(), remaining: day.left(), resets_at: day.resets_at() })
     }
 }
 
@@ -337,8 +322,7 @@ pub struct ChangePlanInput {
     plan: Plan,
 }
 
-/// What the mutation of this name changed.
-
+/// What `changePlan` changed.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct ChangePlan {
@@ -357,6 +341,6 @@ impl AccountsMutation {
     #[needs(ops::CHANGE_PLAN)]
     async fn change_plan(&self, ctx: &Context<'_>, input: ChangePlanInput) -> Answer<ChangePlan> {
         let changed = ops::change_plan(ctx.app(), ctx.caller(), input.plan).await;
-        answer(changed.map(|account| ChangePlan { account: Some(Account::entered(account)) }))
+        answer(changed.map(|account| ChangePlan { account: Some(Account::acted_in(account)) }))
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     actor::{Actor, Caller, Seat},
     app::{App, Happening, Tx},
     config::PlanChanges,
-    db::{Sql, model, select},
+    db::{Sql, by_id},
     error::{Denied, Result, UserError, UserErrorCode},
     permission::Permission,
 };
@@ -29,8 +29,7 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
     };
     account::Entity::insert(account.clone().into_active_model()).exec_without_returning(tx.db()).await?;
     add_member(tx, id, owner, UserLevel::Owner).await?;
-    let opened = Happening { kind: EventKind::AccountOpened, actor: Some(owner.id), via: None, subject: id.0, change: None };
-    tx.append(opened, [id.into(), owner.id.into()]);
+    tx.append(Happening::by(owner.id, None, EventKind::AccountOpened, id.0), [id.into(), owner.id.into()]);
     Ok(Seat { account, level: UserLevel::Owner, via: None })
 }
 
@@ -44,13 +43,8 @@ pub async fn add_member(tx: &Tx, account: AccountId, user: &user::Model, level: 
 
 /// An account that is known to be there, read inside a transaction.
 pub async fn find(tx: &Tx, id: AccountId) -> Result<account::Model> {
-    let found = select::<account::Entity>("a").push(" WHERE a.id = ").bind(id).one(tx.db(), model("a")).await?;
+    let found = by_id::<account::Entity>(tx.db(), id).await?;
     found.ok_or_else(|| crate::error::Fault::new(format!("no account {id}")).into())
-}
-
-/// The event that an account's own state changed.
-pub fn of_account(actor: &Actor, account: AccountId, kind: EventKind) -> Happening {
-    Happening { kind, actor: Some(actor.user.id), via: actor.via(), subject: account.0, change: None }
 }
 
 /// What [`change_plan`] asks for.
@@ -84,8 +78,8 @@ async fn set_plan(tx: &Tx, actor: &Actor, account: &account::Model, plan: accoun
         return Err(UserError::new(UserErrorCode::PlanTooSmall, why).at(["plan"]).blockers(blockers).into());
     }
     Sql::new("UPDATE accounts SET plan = ").bind(plan).push(" WHERE id = ").bind(account.id).run(tx.db()).await?;
-    let change = Some((account.plan.title().to_owned(), plan.title().to_owned()));
-    tx.append(Happening { change, ..of_account(actor, account.id, EventKind::PlanChanged) }, [LogId::from(account.id)]);
+    let changed = actor.did(EventKind::PlanChanged, account.id.0).from(account.plan.title()).to(plan.title());
+    tx.append(changed, [LogId::from(account.id)]);
     find(tx, account.id).await
 }
 

@@ -43,6 +43,15 @@ pub fn needs_level(plan: Plan, level: UserLevel) -> Result<(), UserError> {
     Err(UserError::new(UserErrorCode::LevelNotInPlan, why).at(["level"]))
 }
 
+/// Refuses Owner, which is transferred and never given.
+pub fn assignable(level: UserLevel) -> Result<(), UserError> {
+    if level == UserLevel::Owner {
+        let why = "There is one Owner: ownership is transferred, not given with a level.";
+        return Err(UserError::new(UserErrorCode::LevelNotAssignable, why).at(["level"]));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

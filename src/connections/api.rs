@@ -1,32 +1,24 @@
-//! Connections in the API: lists, previews, mutations and subscriptions. What a connection shows stands in `view`.
+//! Connections in the API: lists, previews and mutations. What a connection shows stands in `view`, subscriptions in `listen`.
 
 use super::{
-    decide::{self, Approval, DECIDE_CLIENT_ACCESS},
-    ops::{self, REQUEST_CLIENT_ACCESS, Request},
-    view::{ClientConnection, Wants, view, view_in},
+    decide::{self, Approval},
+    ops::{self, Request},
+    view::{ClientConnection, Wants, view},
 };
 use crate::{
     accounts::api::{self as accounts, Account},
-    actor::Actor,
     api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, cursor_id},
     app::App,
-    db::{Sql, contains, model, select},
-    error::{Denied, Result, UserError},
-    events::{
-        api::{Event, view_events},
-        feed::{AsyncSee, Cursor, Entry, Listener},
-    },
-    invitations::ops::Named,
-    keys::{Keys, Purpose},
+    db::{Sql, by_id, contains, model, select},
+    error::{Result, UserError},
+    keys::{Keys, LinkOrId, Purpose},
     users,
 };
-use async_graphql::{Context, InputObject, Object, SimpleObject, Subscription};
+use async_graphql::{Context, InputObject, Object, SimpleObject};
 use entity::{
     AccountId, ConnectionId, Moment, UserLevel, account,
-    connection::{self, ConnectionStatus},
-    event::Subject,
+    connection::{self, ConnectionStatus, Side},
 };
-use futures_util::{Stream, StreamExt};
 use guarded::guarded;
 
 /// One entry of a list of connections.
@@ -49,18 +41,10 @@ impl Edge for ClientConnectionEdge {
     }
 }
 
-/// On which side of its connections an account stands.
-#[derive(Clone, Copy, Debug)]
-pub enum Side {
-    /// It asks.
-    Agency(AccountId),
-    /// It is asked.
-    Client(AccountId),
-}
-
 /// An account's connections, newest first.
 pub async fn list(
     ctx: &Context<'_>,
+    account: AccountId,
     side: Side,
     page: &PageArgs,
     status: Option<&[ConnectionStatus]>,
@@ -69,8 +53,8 @@ pub async fn list(
     let now = ctx.app().now();
     let scope = |sql: Sql| {
         let sql = match side {
-            Side::Agency(id) => sql.push(" WHERE c.agency_id = ").bind(id),
-            Side::Client(id) => sql.push(" WHERE c.client_id = ").bind(id),
+            Side::Agency => sql.push(" WHERE c.agency_id = ").bind(account),
+            Side::Client => sql.push(" WHERE c.client_id = ").bind(account),
         };
         let sql = match status {
             // A pending one whose time is over counts as expired, whether or not it was written down yet (E6).
@@ -87,7 +71,7 @@ pub async fn list(
             .push(" ESCAPE '\\' OR EXISTS (SELECT 1 FROM accounts a");
         sql.push(" WHERE a.id = c.client_id AND LOWER(a.name) LIKE ").bind(part).push(" ESCAPE '\\'))")
     };
-    page_of(ctx, page, &format!("{side:?}"), scope).await
+    page_of(ctx, page, &format!("{account} as {}", side.name()), scope).await
 }
 
 /// Pending requests to the viewer's verified address.
@@ -117,7 +101,7 @@ async fn page_of(
     let order = if window.backwards() { "" } else { " DESC" };
     let rows = sql.push(&format!(" ORDER BY c.id{order} LIMIT {}", window.limit())).all(db, model("c")).await?;
     let total = if asked.total() { scope(Sql::new("SELECT count(*) FROM connections c")).count(db).await? } else { 0 };
-    let rows = view(ctx, Some(ctx.actor().await?), rows, Wants::of(&asked)).await?;
+    let rows = view(ctx.app(), ctx.actor().await?, rows, Wants::of(&asked)).await?;
     Ok(window.page(
         rows,
         total,
@@ -162,8 +146,7 @@ impl ConnectionsQuery {
 
 async fn preview(app: &App, token: &str) -> Result<Option<AccessRequestPreview>> {
     let Some(id) = Keys::link_id(token) else { return Ok(None) };
-    let row: Option<connection::Model> =
-        select::<connection::Entity>("c").push(" WHERE c.id = ").bind(id).one(app.reader(), model("c")).await?;
+    let row = by_id::<connection::Entity>(app.reader(), id).await?;
     let valid = |row: &connection::Model| {
         app.keys.is_link(token, Purpose::AccessRequest, id, row.version) && row.status_at(app.now()) == ConnectionStatus::Pending
     };
@@ -229,8 +212,7 @@ pub struct SetConnectionLevelInput {
     level: UserLevel,
 }
 
-/// What the mutation of this name changed.
-
+/// What `joinPartnerProgram` changed.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct JoinPartnerProgram {
@@ -238,8 +220,7 @@ pub struct JoinPartnerProgram {
     account: Option<Account>,
 }
 
-/// What the mutation of this name changed.
-
+/// What `enableClientAccess` changed.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct EnableClientAccess {
@@ -247,8 +228,7 @@ pub struct EnableClientAccess {
     account: Option<Account>,
 }
 
-/// What the mutation of this name changed.
-
+/// What `requestClientAccess` made.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct RequestClientAccess {
@@ -258,7 +238,7 @@ pub struct RequestClientAccess {
 
 macro_rules! one_connection {
     ($($name:ident)*) => { $(
-        /// What the mutation of this name changed.
+        /// What a decision on a connection leaves.
         #[derive(Default, SimpleObject)]
         #[graphql(serial)]
         pub struct $name {
@@ -281,14 +261,14 @@ impl ConnectionsMutation {
     #[needs(ops::JOIN_PARTNER_PROGRAM)]
     async fn join_partner_program(&self, ctx: &Context<'_>) -> Answer<JoinPartnerProgram> {
         let joined = ops::join_partner_program(ctx.app(), ctx.caller()).await;
-        answer(joined.map(|row: account::Model| JoinPartnerProgram { account: Some(Account::entered(row)) }))
+        answer(joined.map(|row: account::Model| JoinPartnerProgram { account: Some(Account::acted_in(row)) }))
     }
 
     /// Let the agency ask for access to clients' accounts.
     #[needs(ops::JOIN_PARTNER_PROGRAM)]
     async fn enable_client_access(&self, ctx: &Context<'_>) -> Answer<EnableClientAccess> {
         let enabled = ops::enable_client_access(ctx.app(), ctx.caller()).await;
-        answer(enabled.map(|row| EnableClientAccess { account: Some(Account::entered(row)) }))
+        answer(enabled.map(|row| EnableClientAccess { account: Some(Account::acted_in(row)) }))
     }
 
     /// Ask clients for access to their accounts, by e-mail. Each address stands for itself: what is wrong with one keeps none
@@ -303,8 +283,8 @@ impl ConnectionsMutation {
     async fn approve_client_request(&self, ctx: &Context<'_>, input: ApproveClientRequestInput) -> Answer<ApproveClientRequest> {
         let ApproveClientRequestInput { account_id, token, connection_id, level } = input;
         let approved = async {
-            ctx.actor().await?.may(DECIDE_CLIENT_ACCESS)?;
-            let named = Named::one_of(token, connection_id, "connectionId")?;
+            ctx.actor().await?.may(decide::DECIDE_CLIENT_ACCESS)?;
+            let named = LinkOrId::one_of(token, connection_id, "connectionId")?;
             let row =
                 decide::approve_client_request(ctx.app(), ctx.caller(), Approval { named, account: account_id, level }).await?;
             shown(ctx, row).await
@@ -316,8 +296,8 @@ impl ConnectionsMutation {
     #[needs(decide::DECIDE_CLIENT_ACCESS)]
     async fn decline_client_request(&self, ctx: &Context<'_>, input: AnswerClientRequestInput) -> Answer<DeclineClientRequest> {
         let declined = async {
-            ctx.actor().await?.may(DECIDE_CLIENT_ACCESS)?;
-            let named = Named::one_of(input.token, input.connection_id, "connectionId")?;
+            ctx.actor().await?.may(decide::DECIDE_CLIENT_ACCESS)?;
+            let named = LinkOrId::one_of(input.token, input.connection_id, "connectionId")?;
             let row = decide::decline_client_request(ctx.app(), ctx.caller(), named).await?;
             shown(ctx, row).await
         };
@@ -346,7 +326,7 @@ impl ConnectionsMutation {
 }
 
 async fn shown(ctx: &Context<'_>, row: connection::Model) -> Result<Option<ClientConnection>> {
-    Ok(view(ctx, Some(ctx.actor().await?), vec![row], Wants::ONE).await?.pop())
+    Ok(view(ctx.app(), ctx.actor().await?, vec![row], Wants::ONE).await?.pop())
 }
 
 async fn request_client_access(
@@ -355,118 +335,6 @@ async fn request_client_access(
 ) -> Result<(RequestClientAccess, Vec<UserError>)> {
     let RequestClientAccessInput { emails, level, message } = input;
     let (rows, errors) = ops::request_client_access(ctx.app(), ctx.caller(), Request { emails, level, message }).await?;
-    let connections = view(ctx, Some(ctx.actor().await?), rows, Wants::ONE).await?;
+    let connections = view(ctx.app(), ctx.actor().await?, rows, Wants::ONE).await?;
     Ok((RequestClientAccess { connections }, errors))
-}
-
-/// A change to a connection, with its place in the log.
-#[derive(SimpleObject)]
-#[graphql(serial)]
-pub struct ClientConnectionChange {
-    /// Pass it as `after` to go on behind this change.
-    cursor: String,
-    /// What happened.
-    event: Event,
-    /// The connection as it is now.
-    connection: ClientConnection,
-}
-
-/// What connections can be listened to for.
-#[derive(Default)]
-pub struct ConnectionsSubscription;
-
-#[Subscription]
-impl ConnectionsSubscription {
-    /// Each change to a connection of the account that this request acts in: as the client for who may decide
-    /// (`DECIDE_CLIENT_ACCESS`), as the agency for who may ask (`REQUEST_CLIENT_ACCESS`) or has a place on it. Without `after`: from now.
-    async fn client_connection_changed(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The cursor of the last change that was heard, or an account's `activityCursor`.")] after: Option<
-            String,
-        >,
-    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<ClientConnectionChange>> + use<>> {
-        let account = ctx.actor().await?.seat()?.account.id;
-        let watch = WatchAccount(account);
-        watch.may(ctx.app(), ctx.actor().await?).await?;
-        let listener = Listener::new(ctx.app(), ctx.caller(), account.into(), after.as_deref()).await?;
-        Ok(listener.stream(watch).map(|item| item.map_err(Into::into)))
-    }
-
-    /// Each change to an access request that is addressed to the viewer. Without `after`: from now.
-    async fn access_request_changed(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The cursor of the last change that was heard, or the viewer's `activityCursor`.")] after: Option<
-            String,
-        >,
-    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<ClientConnectionChange>> + use<>> {
-        let user = ctx.actor().await?.user.id;
-        let listener = Listener::new(ctx.app(), ctx.caller(), user.into(), after.as_deref()).await?;
-        Ok(listener.stream(WatchOwn).map(|item| item.map_err(Into::into)))
-    }
-}
-
-/// Listens to an account's connections.
-#[derive(Clone, Copy)]
-struct WatchAccount(AccountId);
-
-impl AsyncSee<ClientConnectionChange> for WatchAccount {
-    async fn may(&self, app: &App, actor: &Actor) -> Result<()> {
-        let seat = actor.seat()?;
-        if seat.may(DECIDE_CLIENT_ACCESS) || seat.may(REQUEST_CLIENT_ACCESS) {
-            return Ok(());
-        }
-        if seat.via.is_none() && has_place(app, actor, self.0).await? {
-            return Ok(());
-        }
-        let reason =
-            "Connections are heard of by who may decide on them, who may ask for them, and who has a place on one.".to_owned();
-        Err(Denied::Forbidden { permission: Some(REQUEST_CLIENT_ACCESS), level: Some(seat.level), reason }.into())
-    }
-
-    async fn see(&self, app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> Result<Option<ClientConnectionChange>> {
-        // The same right as for looking it up by its id.
-        change(app, actor, entry, cursor).await
-    }
-}
-
-async fn has_place(app: &App, actor: &Actor, agency: AccountId) -> Result<bool> {
-    let sql =
-        Sql::new("SELECT count(*) FROM places p JOIN connections c ON c.id = p.connection_id WHERE c.agency_id = ").bind(agency);
-    Ok(sql.push(" AND p.user_id = ").bind(actor.user.id).count(app.reader()).await? > 0)
-}
-
-/// Listens to the requests that are addressed to oneself.
-#[derive(Clone, Copy)]
-struct WatchOwn;
-
-impl AsyncSee<ClientConnectionChange> for WatchOwn {
-    /// One's own log, but opened in an account: a stream ends with the access of the token that opened it (I3, C9).
-    async fn may(&self, _: &App, actor: &Actor) -> Result<()> {
-        actor.seat_unless_nowhere().map(|_| ())
-    }
-
-    async fn see(&self, app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> Result<Option<ClientConnectionChange>> {
-        change(app, actor, entry, cursor).await
-    }
-}
-
-async fn change(app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> Result<Option<ClientConnectionChange>> {
-    if entry.event.kind.subject() != Subject::Connection {
-        return Ok(None);
-    }
-    let id = ConnectionId(entry.event.subject_id);
-    let Some(connection) = super::view::load_visible(app, actor, &[id]).await?.pop() else { return Ok(None) };
-    let event = view_events(app, actor, std::slice::from_ref(&entry.event)).await?.pop();
-    Ok(event.map(|event| ClientConnectionChange { cursor: cursor.write(), event, connection }))
-}
-
-/// Connections by id, for the events that tell of them, whoever reads: the log was checked already.
-pub async fn of_events(app: &App, actor: &Actor, ids: Vec<ConnectionId>) -> Result<Vec<ClientConnection>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids).all(app.reader(), model("c")).await?;
-    view_in(app, Some(actor), rows, Wants::ONE).await
 }

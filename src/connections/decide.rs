@@ -1,20 +1,23 @@
 //! What happens on the client's side: approving, declining, changing the ceiling; and ending it, from either side.
 
-use super::{
-    ops::{BY_AGENCY, BY_CLIENT, addressed_users},
-    rules,
-};
+use super::{ops::addressed_users, rules};
 use crate::{
+    accounts::rules::assignable,
     actor::{Actor, Caller, member_of},
-    app::{App, Happening, Outgoing, Tx},
-    db::{Sql, model, select},
+    app::{App, Outgoing, Tx},
+    db::{Sql, by_id},
     error::{Denied, Error, Result, UserError, UserErrorCode},
-    identity::ops::{find_user, needs_verified_email},
-    invitations::{ops::Named, rules::assignable},
-    keys::{Keys, Purpose},
+    identity::{ops::find_user, rules::needs_verified_email},
+    keys::{Keys, LinkOrId, Purpose},
     permission::Permission,
 };
-use entity::{AccountId, ConnectionId, EventId, LogId, UserId, UserLevel, connection, event::EventKind, mail::MailKind, place};
+use entity::{
+    AccountId, ConnectionId, EventId, LogId, UserId, UserLevel,
+    connection::{self, Side},
+    event::EventKind,
+    mail::MailKind,
+    place,
+};
 use sea_orm::{EntityTrait, IntoActiveModel};
 use std::collections::BTreeSet;
 
@@ -26,14 +29,14 @@ fn no_such(field: &str) -> Error {
 }
 
 async fn find(tx: &Tx, id: ConnectionId) -> Result<Option<connection::Model>> {
-    select::<connection::Entity>("c").push(" WHERE c.id = ").bind(id).one(tx.db(), model("c")).await
+    by_id::<connection::Entity>(tx.db(), id).await
 }
 
 /// The request that is named, before it is known who asks for it.
-async fn peek(app: &App, tx: &Tx, named: &Named<ConnectionId>) -> Result<Option<connection::Model>> {
+async fn peek(app: &App, tx: &Tx, named: &LinkOrId<ConnectionId>) -> Result<Option<connection::Model>> {
     match named {
-        Named::Id(id) => find(tx, *id).await,
-        Named::Token(token) => {
+        LinkOrId::Id(id) => find(tx, *id).await,
+        LinkOrId::Token(token) => {
             let Some(id) = Keys::link_id(token).map(ConnectionId) else { return Ok(None) };
             Ok(find(tx, id).await?.filter(|row| app.keys.is_link(token, Purpose::AccessRequest, id.0, row.version)))
         }
@@ -48,7 +51,7 @@ async fn logs(tx: &Tx, row: &connection::Model) -> Result<Vec<LogId>> {
 }
 
 /// The request that is named, held and read again: of two who answer at once, the second sees what the first did.
-async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &Named<ConnectionId>) -> Result<(Actor, connection::Model)> {
+async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &LinkOrId<ConnectionId>) -> Result<(Actor, connection::Model)> {
     let peeked = peek(app, tx, named).await?;
     let also = match &peeked {
         Some(row) => logs(tx, row).await?,
@@ -59,7 +62,7 @@ async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &Named<Connection
     needs_verified_email(&actor.user)?;
     // Who bears the link may answer, and who has the address and proved it (C3); nobody else learns that there is a request.
     let row = peeked
-        .filter(|row| matches!(named, Named::Token(_)) || actor.verified_email_key() == Some(row.client_email_key.as_str()));
+        .filter(|row| matches!(named, LinkOrId::Token(_)) || actor.verified_email_key() == Some(row.client_email_key.as_str()));
     let row = find(tx, row.ok_or_else(|| no_such(field))?.id).await?.ok_or_else(|| no_such(field))?;
     rules::answerable(&row, tx.now(), field)?;
     Ok((actor, row))
@@ -68,7 +71,7 @@ async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &Named<Connection
 /// What the client decides.
 pub struct Approval {
     /// Which request.
-    pub named: Named<ConnectionId>,
+    pub named: LinkOrId<ConnectionId>,
     /// The account that the client believes to act in.
     pub account: Option<AccountId>,
     /// The ceiling.
@@ -109,7 +112,7 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
         sql.run(tx.db()).await?;
         let row = find(tx, row.id).await?.ok_or_else(|| no_such(field))?;
         place_requester(tx, &row, input.level).await?;
-        let event = tx.append(decided(&actor, &row, EventKind::ClientAccessApproved, None), logs(tx, &row).await?);
+        let event = tx.append(actor.did(EventKind::ClientAccessApproved, row.id.0), logs(tx, &row).await?);
         mail_agency(tx, &row, MailKind::AccessApproved, event).await?;
         Ok(row)
     })
@@ -128,10 +131,6 @@ fn right_account(actor: &Actor, named: Option<AccountId>) -> Result<()> {
     Err(UserError::new(UserErrorCode::WrongAccount, "This request acts in another account: switchAccount first.")
         .at(["accountId"])
         .into())
-}
-
-fn decided(actor: &Actor, row: &connection::Model, kind: EventKind, change: Option<(String, String)>) -> Happening {
-    Happening { kind, actor: Some(actor.user.id), via: actor.via(), subject: row.id.0, change }
 }
 
 /// The requester gets a place at the ceiling, if they are still a direct user of the agency (C6).
@@ -161,14 +160,13 @@ async fn owner_of(tx: &Tx, account: AccountId) -> Result<UserId> {
 async fn mail_users(tx: &Tx, row: &connection::Model, kind: MailKind, event: EventId, people: BTreeSet<UserId>) -> Result<()> {
     for id in people {
         let user = find_user(tx, id).await?;
-        let to = (user.email.as_str(), user.email_key.as_str());
-        tx.mail(&[Outgoing { kind, event, subject: row.id.0, version: 0, to, user: Some(id) }]).await?;
+        tx.mail(&[Outgoing::to_user(&user, kind, event, row.id.0)]).await?;
     }
     Ok(())
 }
 
 /// Turns the agency down.
-pub async fn decline_client_request(app: &App, caller: &Caller, named: Named<ConnectionId>) -> Result<connection::Model> {
+pub async fn decline_client_request(app: &App, caller: &Caller, named: LinkOrId<ConnectionId>) -> Result<connection::Model> {
     app.tx(async |tx| {
         let (actor, row) = answer_of(app, tx, caller, &named).await?;
         let sql = Sql::new("UPDATE connections SET status = 'declined', decided_by = ")
@@ -176,7 +174,7 @@ pub async fn decline_client_request(app: &App, caller: &Caller, named: Named<Con
             .push(", decided_at = ")
             .bind(tx.now());
         sql.push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
-        let event = tx.append(decided(&actor, &row, EventKind::ClientAccessDeclined, None), logs(tx, &row).await?);
+        let event = tx.append(actor.did(EventKind::ClientAccessDeclined, row.id.0), logs(tx, &row).await?);
         mail_agency(tx, &row, MailKind::AccessDeclined, event).await?;
         find(tx, row.id).await?.ok_or_else(|| no_such("connectionId"))
     })
@@ -194,9 +192,10 @@ pub async fn set_connection_level(app: &App, caller: &Caller, id: ConnectionId, 
         assignable(level)?;
         if row.level != Some(level) {
             Sql::new("UPDATE connections SET level = ").bind(level).push(" WHERE id = ").bind(id).run(tx.db()).await?;
-            let change = row.level.map(|before| (before.title().to_owned(), level.title().to_owned()));
+            let before = row.level.map_or("none", UserLevel::title);
+            let changed = actor.did(EventKind::ClientAccessLevelChanged, id.0).from(before).to(level.title());
             let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
-            tx.append(decided(&actor, &row, EventKind::ClientAccessLevelChanged, change), logs);
+            tx.append(changed, logs);
         }
         find(tx, id).await?.ok_or_else(|| no_such("connectionId"))
     })
@@ -218,10 +217,10 @@ pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId)
         sql.run(tx.db()).await?;
         Sql::new("DELETE FROM places WHERE connection_id = ").bind(id).run(tx.db()).await?;
         let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
-        let ended = decided(&actor, &row, EventKind::ClientAccessEnded, Some((by.to_owned(), String::new())));
+        let ended = actor.did(EventKind::ClientAccessEnded, id.0).from(by.name());
         let event = tx.append(ended, logs);
         match row.client_id {
-            Some(client) if by == BY_AGENCY => {
+            Some(client) if by == Side::Agency => {
                 mail_users(tx, &row, MailKind::ConnectionEnded, event, BTreeSet::from([owner_of(tx, client).await?])).await?;
             }
             _ => mail_agency(tx, &row, MailKind::ConnectionEnded, event).await?,
@@ -232,14 +231,14 @@ pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId)
 }
 
 /// From which side the actor may end it.
-fn may_end(actor: &Actor, row: &connection::Model) -> Result<&'static str> {
+fn may_end(actor: &Actor, row: &connection::Model) -> Result<Side> {
     if row.client_id.is_some_and(|client| actor.acts_in(client)) {
-        return actor.may(DECIDE_CLIENT_ACCESS).map(|_| BY_CLIENT);
+        return actor.may(DECIDE_CLIENT_ACCESS).map(|_| Side::Client);
     }
     let seat = actor.seat()?;
     let may = seat.via.is_none() && (seat.level >= UserLevel::Admin || row.requested_by == actor.user.id);
     if may {
-        return Ok(BY_AGENCY);
+        return Ok(Side::Agency);
     }
     let reason = "Of the agency, its Owner, its Admins and whoever asked for the access may end it.".to_owned();
     Err(Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into())

@@ -2,16 +2,13 @@
 
 use super::rules;
 use crate::{
-    accounts::ops::{find, of_account},
+    accounts::{ops::find, rules::assignable},
     actor::{Actor, Caller},
     app::{App, Happening, Outgoing, Tx},
-    db::{ROWS_PER_INSERT, Sql, model, select},
+    db::{Sql, insert_all, model, select},
     error::{Error, Result, UserError, UserErrorCode},
-    identity::ops::needs_verified_email,
-    invitations::{
-        ops::read_addresses,
-        rules::{DAY, assignable, next_free, some_addresses},
-    },
+    identity::rules::needs_verified_email,
+    limits::{Counted, Rolling},
     permission::Permission,
     text::{self, Email},
 };
@@ -21,18 +18,13 @@ use entity::{
     event::EventKind,
     mail::MailKind,
 };
-use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
+use sea_orm::{ConnectionTrait, IntoActiveModel};
 use std::collections::{HashMap, HashSet};
 
 /// What [`join_partner_program`] and [`enable_client_access`] ask for.
 pub const JOIN_PARTNER_PROGRAM: Permission = Permission::JoinPartnerProgram;
 /// What [`request_client_access`] asks for.
 pub const REQUEST_CLIENT_ACCESS: Permission = Permission::RequestClientAccess;
-
-/// The event's `before` when the client ended a connection.
-pub const BY_CLIENT: &str = "client";
-/// The event's `before` when the agency ended it.
-pub const BY_AGENCY: &str = "agency";
 
 /// Makes the account an agency; doing it again changes nothing (C1).
 pub async fn join_partner_program(app: &App, caller: &Caller) -> Result<account::Model> {
@@ -43,7 +35,7 @@ pub async fn join_partner_program(app: &App, caller: &Caller) -> Result<account:
             let sql =
                 Sql::new("UPDATE accounts SET partner_program_joined_at = ").bind(tx.now()).push(" WHERE id = ").bind(account.id);
             sql.run(tx.db()).await?;
-            tx.append(of_account(&actor, account.id, EventKind::PartnerProgramJoined), [LogId::from(account.id)]);
+            tx.append(actor.did(EventKind::PartnerProgramJoined, account.id.0), [LogId::from(account.id)]);
         }
         find(tx, account.id).await
     })
@@ -55,13 +47,7 @@ pub async fn enable_client_access(app: &App, caller: &Caller) -> Result<account:
     app.tx(async |tx| {
         let actor = tx.authorize(caller, JOIN_PARTNER_PROGRAM, Vec::new()).await?;
         let account = &actor.seat()?.account;
-        if account.partner_program_joined_at.is_none() {
-            return Err(UserError::new(
-                UserErrorCode::NotInPartnerProgram,
-                "Join the partner program first: joinPartnerProgram.",
-            )
-            .into());
-        }
+        rules::in_program(account)?;
         if !account.client_access_enabled {
             Sql::new("UPDATE accounts SET client_access_enabled = ")
                 .bind(true)
@@ -69,7 +55,7 @@ pub async fn enable_client_access(app: &App, caller: &Caller) -> Result<account:
                 .bind(account.id)
                 .run(tx.db())
                 .await?;
-            tx.append(of_account(&actor, account.id, EventKind::ClientAccessEnabled), [LogId::from(account.id)]);
+            tx.append(actor.did(EventKind::ClientAccessEnabled, account.id.0), [LogId::from(account.id)]);
         }
         find(tx, account.id).await
     })
@@ -95,15 +81,14 @@ pub async fn request_client_access(
     let addresses = text::addresses(&input.emails);
     app.tx(async |tx| {
         // Read before the check only to know which logs to hold; nothing of it is told.
-        let (emails, mut errors) =
-            read_addresses(addresses.iter().take(crate::invitations::rules::ADDRESSES_MAX).cloned().collect());
+        let (emails, mut errors) = text::read_addresses(addresses.iter().take(text::ADDRESSES_MAX).cloned().collect());
         let known = addressed_users(tx.db(), emails.iter().map(|(_, email)| email.key.as_str())).await?;
         let actor = tx.authorize(caller, REQUEST_CLIENT_ACCESS, known.values().copied().map(LogId::from).collect()).await?;
         needs_verified_email(&actor.user)?;
         rules::may_ask(&actor.seat()?.account)?;
         input.level.map_or(Ok(()), assignable)?;
         let message = text::message(input.message.as_deref(), "message")?;
-        some_addresses(addresses.len())?;
+        text::some_addresses(addresses.len())?;
         let mut desk = Desk::open(app, tx, &actor.seat()?.account, &emails).await?;
         let mut requests = Vec::new();
         for (place, email) in emails {
@@ -141,14 +126,12 @@ impl Desk {
         let (expired, requested): (Vec<_>, Vec<_>) =
             pending.into_iter().partition(|row| row.status_at(tx.now()) == ConnectionStatus::Expired);
         expire(tx, &expired).await?;
-        let taken = Sql::new("SELECT created_at FROM connections WHERE agency_id = ").bind(agency.id).push(" AND created_at > ");
-        let taken: Vec<Moment> =
-            taken.bind(tx.now() - DAY).push(" ORDER BY created_at").all(tx.db(), |row| row.try_get_by_index(0)).await?;
-        let limit = app.config.client_requests_per_day;
+        let day =
+            Rolling::read(tx.db(), Counted::ClientRequests, agency.id, app.config.client_requests_per_day, tx.now()).await?;
         Ok(Self {
             requested: requested.into_iter().map(|row| row.client_email_key).collect(),
-            quota: limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX)),
-            frees_at: next_free(&taken, limit, tx.now()),
+            quota: day.left(),
+            frees_at: day.next_free(tx.now()),
         })
     }
 
@@ -195,21 +178,13 @@ fn new_request(
 }
 
 async fn send(tx: &Tx, actor: &Actor, requests: &[connection::Model], addressed: &HashMap<String, UserId>) -> Result<()> {
-    for rows in requests.chunks(ROWS_PER_INSERT) {
-        connection::Entity::insert_many(rows.iter().cloned().map(IntoActiveModel::into_active_model))
-            .exec_without_returning(tx.db())
-            .await?;
-    }
+    insert_all(tx.db(), requests.iter().cloned().map(IntoActiveModel::into_active_model)).await?;
     let mails = requests.iter().map(|row| {
-        let asked = Happening {
-            kind: EventKind::ClientAccessRequested,
-            actor: Some(actor.user.id),
-            via: None,
-            subject: row.id.0,
-            change: None,
-        };
         let user = addressed.get(&row.client_email_key).copied();
-        let event = tx.append(asked, [Some(row.agency_id.into()), user.map(LogId::from)].into_iter().flatten());
+        let event = tx.append(
+            actor.did(EventKind::ClientAccessRequested, row.id.0),
+            [Some(row.agency_id.into()), user.map(LogId::from)].into_iter().flatten(),
+        );
         let to = (row.client_email.as_str(), row.client_email_key.as_str());
         Outgoing { kind: MailKind::AccessRequest, event, subject: row.id.0, version: row.version, to, user }
     });
@@ -226,7 +201,7 @@ pub async fn expire(tx: &Tx, rows: &[connection::Model]) -> Result<()> {
     sql.run(tx.db()).await?;
     let addressed = addressed_users(tx.db(), rows.iter().map(|row| row.client_email_key.as_str())).await?;
     for row in rows {
-        let expired = Happening { kind: EventKind::ClientAccessExpired, actor: None, via: None, subject: row.id.0, change: None };
+        let expired = Happening::by_itself(EventKind::ClientAccessExpired, row.id.0);
         let user = addressed.get(&row.client_email_key).copied().map(LogId::from);
         tx.append(expired, [Some(row.agency_id.into()), user].into_iter().flatten());
     }

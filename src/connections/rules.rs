@@ -2,7 +2,7 @@
 
 use crate::error::{UserError, UserErrorCode};
 use entity::{
-    Moment, UserLevel, account,
+    AccountId, Moment, UserId, UserLevel, account,
     connection::{self, ConnectionStatus},
 };
 
@@ -17,15 +17,29 @@ pub fn level_through(ceiling: UserLevel, in_agency: Option<UserLevel>, place: Op
     }
 }
 
-/// Refuses an account that may not ask for access yet (C1).
-pub fn may_ask(agency: &account::Model) -> Result<(), UserError> {
-    if agency.partner_program_joined_at.is_none() {
+/// Refuses an account that is no agency yet (C1).
+pub fn in_program(account: &account::Model) -> Result<(), UserError> {
+    if account.partner_program_joined_at.is_none() {
         return Err(UserError::new(UserErrorCode::NotInPartnerProgram, "Join the partner program first: joinPartnerProgram."));
     }
+    Ok(())
+}
+
+/// Refuses an account that may not ask for access yet (C1).
+pub fn may_ask(agency: &account::Model) -> Result<(), UserError> {
+    in_program(agency)?;
     if !agency.client_access_enabled {
         return Err(UserError::new(UserErrorCode::ClientAccessDisabled, "Enable client access first: enableClientAccess."));
     }
     Ok(())
+}
+
+/// Whether a connection is between others than the account that somebody acts in, though they may know of the request: it was
+/// sent to their address, and somebody else has answered by the link (C3).
+pub fn is_of_others(connection: &connection::Model, here: Option<AccountId>, user: UserId) -> bool {
+    let side = here.is_some_and(|here| here == connection.agency_id || Some(here) == connection.client_id);
+    let answered_by_another = connection.decided_by.is_some_and(|decider| decider != user);
+    !side && (connection.client_id.is_some() || answered_by_another)
 }
 
 /// Refuses a request that can't be answered any more (C4, C5).

@@ -1,5 +1,6 @@
 //! Connections as clients see them, loaded with all that they lead to: a fixed number of statements for a page of any length.
 
+use super::rules;
 use crate::{
     accounts::api::{self as accounts, Account},
     actor::Actor,
@@ -7,19 +8,19 @@ use crate::{
     app::App,
     db::{Sql, columns, model, select},
     error::Result,
-    invitations::api::Delivery,
-    mail::outbox,
+    mail::delivery::{self, Delivery},
     permission::Permission,
     users::{self, User},
 };
 use async_graphql::{ComplexObject, Context, SimpleObject};
 use entity::{
-    ConnectionId, Moment, PlaceId, UserLevel,
+    AccountId, ConnectionId, Moment, PlaceId, UserId, UserLevel,
     connection::{self, ConnectionStatus},
     mail::MailKind,
     place,
 };
 use std::collections::HashMap;
+use uuid::Uuid;
 
 /// How many places of each connection are loaded with a list; a longer list of them is paged by its own field.
 const PLACES: i64 = 21;
@@ -225,99 +226,104 @@ async fn load_places(
 
 /// What of the relations a query asks for, so that nothing is loaded in vain.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each relation is asked for or not, by itself")]
 pub struct Wants {
     people: bool,
     delivery: bool,
     places: bool,
-    /// Whether each is known to be a way of the viewer's into an account, wherever they act now.
-    ways: bool,
 }
 
 impl Wants {
     /// All but the places, which load themselves: right for a single connection.
-    pub const ONE: Self = Self { people: true, delivery: true, places: false, ways: false };
-
-    /// The same, of connections through which the viewer can act.
-    pub const WAYS: Self = Self { ways: true, ..Self::ONE };
+    pub const ONE: Self = Self { people: true, delivery: true, places: false };
 
     /// What a list asks of its nodes.
     pub fn of(asked: &Asked<'_>) -> Self {
-        Self {
-            people: asked.node("requestedBy") || asked.node("decidedBy"),
-            delivery: asked.node("delivery"),
-            places: asked.node("users"),
-            ways: false,
-        }
+        let people = asked.node("requestedBy") || asked.node("decidedBy");
+        Self { people, delivery: asked.node("delivery"), places: asked.node("users") }
     }
 }
 
-/// Connections with all that they lead to.
-pub async fn view(
-    ctx: &Context<'_>,
-    actor: Option<&Actor>,
-    rows: Vec<connection::Model>,
-    wants: Wants,
-) -> Result<Vec<ClientConnection>> {
-    view_in(ctx.app(), actor, rows, wants).await
-}
-
-/// As [`view`], where there is no GraphQL context.
-pub async fn view_in(
-    app: &App,
-    actor: Option<&Actor>,
-    rows: Vec<connection::Model>,
-    wants: Wants,
-) -> Result<Vec<ClientConnection>> {
-    let (db, now) = (app.reader(), app.now());
-    let accounts =
-        accounts::load(db, actor, rows.iter().flat_map(|row| [Some(row.agency_id), row.client_id]).flatten().collect()).await?;
-    let people =
-        rows.iter().filter(|_| wants.people).flat_map(|row| [Some(row.requested_by), row.decided_by]).flatten().collect();
-    let people = users::load(db, actor, people).await?;
-    let deliveries = match rows.as_slice() {
-        [_, ..] if wants.delivery => {
-            outbox::latest(db, MailKind::AccessRequest, rows.iter().map(|row| row.id.0).collect()).await?
-        }
-        _ => HashMap::new(),
-    };
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let mut places = match actor {
-        Some(actor) if wants.places && !ids.is_empty() => Some(load_places(app, actor, &ids, None, PLACES).await?),
-        _ => None,
-    };
+/// Connections with all that they lead to, as somebody sees them from where they act.
+pub async fn view(app: &App, actor: &Actor, rows: Vec<connection::Model>, wants: Wants) -> Result<Vec<ClientConnection>> {
+    let mut relations = Relations::load(app, actor, &rows, wants).await?;
+    let here = actor.seat_if_any().map(|seat| seat.account.id);
     let seen = rows.into_iter().filter_map(|row| {
-        let of_others = !wants.ways && actor.is_none_or(|actor| is_of_others(actor, &row));
-        // Whoever was asked, by an address of theirs, learns that somebody answered: not who, for which account, and how far.
-        let own = |what: Option<_>| what.filter(|_| !of_others);
-        Some(ClientConnection {
-            id: row.id,
-            status: row.status_at(now),
-            agency: accounts.get(&row.agency_id)?.clone(),
-            client: row.client_id.filter(|_| !of_others).and_then(|id| accounts.get(&id).cloned()),
-            client_email: Some(row.client_email.clone()),
-            message: row.message.clone(),
-            requested_level: row.requested_level,
-            level: own(row.level),
-            requested_by: people.get(&row.requested_by).cloned(),
-            decided_by: row.decided_by.filter(|_| !of_others).and_then(|id| people.get(&id).cloned()),
-            created_at: row.created_at,
-            expires_at: Some(row.expires_at),
-            decided_at: row.decided_at,
-            ended_at: row.ended_at,
-            delivery: deliveries.get(&row.id.0).cloned().map(Delivery::from),
-            places: places.as_mut().map(|places| places.remove(&row.id).unwrap_or_default()),
-            row,
-            of_others,
-        })
+        let of_others = rules::is_of_others(&row, here, actor.user.id);
+        relations.seen(row, of_others)
     });
     Ok(seen.collect())
 }
 
-fn is_of_others(actor: &Actor, row: &connection::Model) -> bool {
-    let side = actor.acts_in(row.agency_id) || row.client_id.is_some_and(|client| actor.acts_in(client));
-    // Before it is answered there is no other side, and who declined it did so for nobody.
-    !side && row.client_id.is_some()
+/// Connections through which somebody can act, wherever they act now.
+pub async fn view_ways(app: &App, actor: &Actor, rows: Vec<connection::Model>) -> Result<Vec<ClientConnection>> {
+    let mut relations = Relations::load(app, actor, &rows, Wants::ONE).await?;
+    Ok(rows.into_iter().filter_map(|row| relations.seen(row, false)).collect())
+}
+
+/// What the connections of a page lead to.
+struct Relations {
+    now: Moment,
+    accounts: HashMap<AccountId, Account>,
+    people: HashMap<UserId, User>,
+    deliveries: HashMap<Uuid, Delivery>,
+    places: Option<HashMap<ConnectionId, Places>>,
+}
+
+impl Relations {
+    async fn load(app: &App, actor: &Actor, rows: &[connection::Model], wants: Wants) -> Result<Self> {
+        let db = app.reader();
+        let sides = rows.iter().flat_map(|row| [Some(row.agency_id), row.client_id]).flatten().collect();
+        let people = rows.iter().filter(|_| wants.people).flat_map(|row| [Some(row.requested_by), row.decided_by]);
+        let people = people.flatten().collect();
+        let asked = rows.iter().filter(|_| wants.delivery).map(|row| row.id.0).collect();
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let places = match ids.as_slice() {
+            [_, ..] if wants.places => Some(load_places(app, actor, &ids, None, PLACES).await?),
+            _ => None,
+        };
+        Ok(Self {
+            now: app.now(),
+            accounts: accounts::load(db, Some(actor), sides).await?,
+            people: users::load(db, Some(actor), people).await?,
+            deliveries: delivery::latest(db, MailKind::AccessRequest, asked).await?,
+            places,
+        })
+    }
+
+    /// One connection. Of one between others, whoever was asked by an address of theirs learns that somebody answered: not
+    /// who, for which account, nor how far.
+    fn seen(&mut self, row: connection::Model, of_others: bool) -> Option<ClientConnection> {
+        let person = |id: Option<UserId>| id.and_then(|id| self.people.get(&id).cloned());
+        Some(ClientConnection {
+            id: row.id,
+            status: row.status_at(self.now),
+            agency: self.accounts.get(&row.agency_id)?.clone(),
+            client: row.client_id.filter(|_| !of_others).and_then(|id| self.accounts.get(&id).cloned()),
+            client_email: Some(row.client_email.clone()),
+            message: row.message.clone(),
+            requested_level: row.requested_level,
+            level: row.level.filter(|_| !of_others),
+            requested_by: person(Some(row.requested_by)),
+            decided_by: person(row.decided_by.filter(|_| !of_others)),
+            created_at: row.created_at,
+            expires_at: Some(row.expires_at),
+            decided_at: row.decided_at,
+            ended_at: row.ended_at,
+            delivery: self.deliveries.get(&row.id.0).cloned(),
+            places: self.places.as_mut().map(|places| places.remove(&row.id).unwrap_or_default()),
+            row,
+            of_others,
+        })
+    }
+}
+
+/// Connections by id, for the events that tell of them: whoever reads them may read the log.
+pub async fn of_events(app: &App, actor: &Actor, ids: Vec<ConnectionId>) -> Result<Vec<ClientConnection>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids).all(app.reader(), model("c")).await?;
+    view(app, actor, rows, Wants::ONE).await
 }
 
 /// Connections that the actor may know of by id: those of the account that they act in, if they may see such a list or
@@ -336,7 +342,7 @@ pub async fn load_visible(app: &App, actor: &Actor, ids: &[ConnectionId]) -> Res
         .bind(actor.user.id)
         .push("))");
     let rows = sql.all(app.reader(), model("c")).await?;
-    view_in(app, Some(actor), rows, Wants::ONE).await
+    view(app, actor, rows, Wants::ONE).await
 }
 
 /// Places that the actor may know of by id: those of connections that they may know of.

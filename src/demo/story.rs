@@ -13,8 +13,9 @@ use crate::{
     app::App,
     connections::{decide, ops as connections},
     error::{Fault, Result, UserError},
-    identity::ops as identity,
-    invitations::ops::{self as invitations, Named},
+    identity::{ops::Device, sign_up},
+    invitations::ops as invitations,
+    keys::LinkOrId,
     keys::Ticket,
     mail::outbox,
     sweeper,
@@ -160,16 +161,16 @@ impl Story<'_> {
     }
 
     async fn sign_up(&mut self, person: &'static Person, account: Option<&str>, invitation_token: Option<String>) -> Result<()> {
-        let signed_up = identity::sign_up(
+        let signed_up = sign_up::sign_up(
             self.app,
-            identity::SignUp {
+            sign_up::SignUp {
                 email: person.address.to_owned(),
                 password: PASSWORD.to_owned(),
                 name: person.name.to_owned(),
                 username: None,
                 account_name: account.map(str::to_owned),
                 invitation_token,
-                device: identity::Device { client: SessionClient::Web, user_agent: Some("Keyholder demo".to_owned()) },
+                device: Device { client: SessionClient::Web, user_agent: Some("Keyholder demo".to_owned()) },
             },
         );
         let token = signed_up.await?.credentials.access_token;
@@ -185,7 +186,7 @@ impl Story<'_> {
         outbox::send_due(self.app).await?;
         self.move_by(TimeDelta::minutes(2));
         let token = self.newest_token(owner.address, "verify_email")?;
-        identity::verify_email(self.app, &self.caller(owner.address)?, &token).await?;
+        sign_up::verify_email(self.app, &self.caller(owner.address)?, &token).await?;
         if account.plan != Plan::Free {
             self.move_by(TimeDelta::minutes(5));
             accounts::ops::change_plan(self.app, &self.caller(owner.address)?, account.plan).await?;
@@ -220,7 +221,7 @@ impl Story<'_> {
     async fn turn(&self, client: &Client, turn: Turn) -> Result<()> {
         let id = known(&self.requests, client.account.owner.address)?;
         let actor = if matches!(turn, Turn::AgencyEnds) { client.by } else { client.account.owner.address };
-        let (app, caller, named) = (self.app, self.caller(actor)?, Named::Id(id));
+        let (app, caller, named) = (self.app, self.caller(actor)?, LinkOrId::Id(id));
         match turn {
             Turn::Approve(level) => {
                 decide::approve_client_request(app, &caller, decide::Approval { named, account: None, level }).await

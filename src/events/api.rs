@@ -145,7 +145,7 @@ impl Subjects {
         let users = users::load(app.reader(), Some(actor), people).await?;
         let members = members(app, actor, ids(Subject::Member).map(MemberId).collect()).await?;
         let invitations = invitations::of_events(app, actor, ids(Subject::Invitation).map(InvitationId).collect()).await?;
-        let connections = connections::api::of_events(app, actor, ids(Subject::Connection).map(ConnectionId).collect()).await?;
+        let connections = connections::view::of_events(app, actor, ids(Subject::Connection).map(ConnectionId).collect()).await?;
         Ok(Self {
             accounts,
             users,

@@ -175,7 +175,7 @@ impl Listener {
     /// entry, an error ends the stream. `see` is asked before anything is told, so that a right that has ended tells nothing (L2).
     pub fn stream<T, F>(self, see: F) -> impl Stream<Item = Result<T>> + use<T, F>
     where
-        F: AsyncSee<T> + Clone + Send + 'static,
+        F: Watch<T> + Clone + Send + 'static,
         T: Send + 'static,
     {
         stream::unfold(Some(self), move |listener| {
@@ -190,7 +190,7 @@ impl Listener {
         })
     }
 
-    async fn next<T>(&mut self, see: &impl AsyncSee<T>) -> Result<T> {
+    async fn next<T>(&mut self, see: &impl Watch<T>) -> Result<T> {
         loop {
             self.caller = self.caller.afresh();
             let actor = self.caller.actor(&self.app).await?.clone();
@@ -217,7 +217,7 @@ impl Listener {
 }
 
 /// What a subscription makes of the entries.
-pub trait AsyncSee<T>: Sync {
+pub trait Watch<T>: Sync {
     /// Whether the listener may still listen; an error ends the stream.
     fn may(&self, app: &App, actor: &Actor) -> impl Future<Output = Result<()>> + Send;
     /// What an entry is to the listener, if anything.

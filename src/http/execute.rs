@@ -5,8 +5,8 @@
 //! becomes an INTERNAL error here, and costs neither the connection nor the other operations on it. What a caller may do
 //! is not decided here, nor how a refusal is written on the wire.
 
-use super::{RequestId, Server, nulls::Nulls, prescan};
-use crate::{actor::Caller, error};
+use super::{RequestId, Server, nulls::Nulls, prescan, seal};
+use crate::actor::Caller;
 use async_graphql::{
     Name, Request, Response, ServerError, Value, Variables,
     parser::{
@@ -151,7 +151,7 @@ impl Finish {
         {
             root.sort_by_cached_key(|key, _| self.keys.iter().position(|wanted| wanted == key));
         }
-        error::seal(&mut response, &self.id);
+        seal::seal(&mut response, &self.id);
         response
     }
 }

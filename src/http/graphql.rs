@@ -8,7 +8,7 @@
 use super::{
     RequestId, Server,
     execute::{self, Operation, Params, Wire},
-    ws,
+    origin, ws,
 };
 use crate::actor::Caller;
 use async_graphql::{Response as Answer, ServerError, parser::types::OperationType};
@@ -63,8 +63,7 @@ fn bad_request(message: impl Into<Cow<'static, str>>) -> Refusal {
 
 async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> Result<Response, Refusal> {
     // A page of a foreign site can send credentials only if its person's browser holds them; no such page may use them.
-    let credentials = parts.headers.contains_key(header::AUTHORIZATION) || parts.headers.contains_key(header::COOKIE);
-    if credentials && !ws::origin_allowed(parts, &server.app.config.allowed_origins) {
+    if origin::has_credentials(&parts.headers) && !origin::is_allowed(parts, &server.app.config.allowed_origins) {
         return Err(Refusal(StatusCode::FORBIDDEN, "This origin may not call. See the setting allowed_origins.".into()));
     }
     let params = match parts.method {
@@ -253,7 +252,7 @@ fn write(media: Media, status: StatusCode, answer: &Answer) -> Response {
 /// An operation's answers as events. At shutdown they end without `complete`, so that the client comes back.
 fn events(server: Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
     let mut shutdown = server.shutdown.clone();
-    let stopped = async move { ws::stopped(&mut shutdown).await };
+    let stopped = async move { super::stopped(&mut shutdown).await };
     let answers = execute::answers(server, caller, id, operation).map(|answer| next(&answer));
     sse(answers.chain(stream::iter([complete()])).take_until(stopped))
 }

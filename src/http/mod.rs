@@ -5,8 +5,10 @@
 pub mod execute;
 pub mod graphql;
 pub mod nulls;
+pub mod origin;
 pub mod pages;
 pub mod prescan;
+pub mod seal;
 pub mod ws;
 
 use crate::{app::App, schema::Api};
@@ -39,6 +41,12 @@ pub struct Server {
     pub shutdown: watch::Receiver<bool>,
 }
 
+/// Waits until the server is told to stop.
+pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // Nobody left to tell means that it has stopped already.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Everything that is served.
@@ -69,13 +77,13 @@ async fn around(State(server): State<Server>, mut request: Request, next: Next) 
     let id = RequestId(server.app.clock.id::<uuid::Uuid>().simple().to_string());
     request.extensions_mut().insert(id.clone());
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let allowed = origin.as_ref().filter(|origin| is_allowed(&server, origin)).cloned();
+    let allowed = origin.as_ref().filter(|origin| origin::is_named(origin, &server.app.config.allowed_origins)).cloned();
     let preflight = request.method() == axum::http::Method::OPTIONS && origin.is_some();
     let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     if let Some(origin) = allowed {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id"));
         if preflight {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
@@ -90,12 +98,6 @@ async fn around(State(server): State<Server>, mut request: Request, next: Next) 
         headers.insert(REQUEST_ID, id);
     }
     response
-}
-
-fn is_allowed(server: &Server, origin: &HeaderValue) -> bool {
-    origin
-        .to_str()
-        .is_ok_and(|origin| server.app.config.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)))
 }
 
 /// Whether requests can be served: the database answers, and is up to date.

@@ -9,6 +9,7 @@ use super::{
     RequestId, Server,
     execute::{self, Operation, Params, Wire},
     graphql::{Refusal, request_id},
+    origin, stopped,
 };
 use crate::actor::Caller;
 use async_graphql::{Response as Answer, parser::types::OperationType};
@@ -17,7 +18,7 @@ use axum::{
         FromRequestParts, Request, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
-    http::{StatusCode, header, request::Parts, uri::Authority},
+    http::StatusCode,
     response::Response,
 };
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -27,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
@@ -114,7 +115,7 @@ impl Outgoing<'_> {
 /// Opens a socket, unless a page of a foreign site asks for it or the client speaks another subprotocol.
 pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refusal> {
     let (mut parts, _) = request.into_parts();
-    if !origin_allowed(&parts, &server.app.config.allowed_origins) {
+    if !origin::is_allowed(&parts, &server.app.config.allowed_origins) {
         return Err(Refusal(StatusCode::FORBIDDEN, "This origin may not call. See the setting allowed_origins.".into()));
     }
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
@@ -127,24 +128,6 @@ pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refus
     let upgrade = upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
     Ok(upgrade.on_upgrade(|socket| serve(socket, server, id)))
-}
-
-/// Whether a browser's page may open a socket here: one of our own host, or of an origin that the settings name. A browser
-/// asks no leave for a socket, so this check is all that keeps a foreign page out. What sends no `Origin` is no browser.
-pub fn origin_allowed(parts: &Parts, allowed: &[String]) -> bool {
-    let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = named.or_else(|| parts.uri.authority().map(Authority::as_str));
-    parts.headers.get_all(header::ORIGIN).iter().all(|origin| {
-        let Ok(origin) = origin.to_str() else { return false };
-        let own = origin.split_once("://").zip(host).is_some_and(|((_, of), host)| of.eq_ignore_ascii_case(host));
-        own || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
-    })
-}
-
-/// Waits until the server is told to stop.
-pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    // Nobody left to tell means that it has stopped already.
-    let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
 /// Runs a socket from its opening to its end.

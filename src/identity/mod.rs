@@ -4,3 +4,5 @@ pub mod api;
 pub mod ops;
 pub mod passwords;
 pub mod rules;
+pub mod sign_up;
+pub mod viewer;

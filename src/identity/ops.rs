@@ -1,25 +1,16 @@
-//! What happens when people sign up, prove their address, sign in, come back, switch accounts and sign out.
+//! What happens to sessions: signing in, coming back, switching accounts, signing out.
 
-use super::{
-    passwords,
-    rules::{self, Refresh},
-};
+use super::rules::{self, Refresh};
 use crate::{
-    accounts,
     actor::{Actor, Caller, SEAT_COLUMNS, Seat},
-    app::{App, Happening, Outgoing, Tx},
-    db::{OnTaken, Sql, model, select},
+    app::{App, Happening, Tx},
+    db::{Sql, by_id, model, select},
     error::{Denied, Error, Fault, Result, UserError, UserErrorCode},
-    invitations,
     keys::{Keys, Purpose, Ticket},
-    text::{self, Email},
+    text,
 };
-use chrono::TimeDelta;
-use entity::{
-    AccountId, ConnectionId, LogId, Moment, SessionId, UserId, UserLevel, event::EventKind, mail::MailKind, session, user,
-};
+use entity::{AccountId, ConnectionId, LogId, Moment, SessionId, UserId, event::EventKind, session, user};
 use sea_orm::{EntityTrait, IntoActiveModel};
-use uuid::Uuid;
 
 /// What a client keeps after signing in.
 #[derive(Clone, Debug)]
@@ -52,127 +43,19 @@ pub struct Device {
     pub user_agent: Option<String>,
 }
 
-/// What somebody says of themselves when they sign up.
-pub struct SignUp {
-    /// Their address.
-    pub email: String,
-    /// Their password.
-    pub password: String,
-    /// Their name.
-    pub name: String,
-    /// Their username; made of the name when there is none.
-    pub username: Option<String>,
-    /// What their account is called; their own name when nothing is said.
-    pub account_name: Option<String>,
-    /// The invitation that they join by, instead of opening an account.
-    pub invitation_token: Option<String>,
-    /// Their device.
-    pub device: Device,
-}
-
-/// A new user, with an account of their own or in the one that invited them (I1).
-pub async fn sign_up(app: &App, input: SignUp) -> Result<SignedIn> {
-    let email = text::email(&input.email).map_err(|why| UserError::new(UserErrorCode::Invalid, why).at(["email"]))?;
-    let name = text::name(&input.name, "name")?;
-    let account_name = input.account_name.as_deref().map_or_else(|| Ok(name.clone()), |name| text::name(name, "accountName"))?;
-    let username = input.username.as_deref().map(|username| text::username(username, "username")).transpose()?;
-    passwords::check(&input.password, &[&name, &email.address], "password")?;
-    let password_hash = app.hasher.hash(&input.password).await?;
-    app.tx(async |tx| {
-        let joined = match &input.invitation_token {
-            Some(token) => Some(invitations::ops::pending_by_token(app, tx, token, "invitationToken").await?),
-            None => None,
-        };
-        let user = insert_user(tx, &email, &name, username.clone(), &password_hash).await?;
-        let event = tx.append(of_user(&user, EventKind::UserSignedUp), [user.id.into()]);
-        let seat = match joined {
-            Some(invitation) => {
-                if invitation.email_key == user.email_key {
-                    mark_verified(tx, &user, None).await?;
-                }
-                invitations::ops::join(tx, &user, invitation, "invitationToken").await?
-            }
-            None => accounts::ops::open(tx, &user, &account_name).await?,
-        };
-        // An accepted invitation's link has verified the address that it was sent to (I1).
-        let user = find_user(tx, user.id).await?;
-        if user.email_verified_at.is_none() {
-            let to = (user.email.as_str(), user.email_key.as_str());
-            tx.mail(&[Outgoing { kind: MailKind::VerifyEmail, event, subject: user.id.0, version: 0, to, user: Some(user.id) }])
-                .await?;
-        }
-        begin_session(app, tx, user, Some(seat), &input.device).await
-    })
-    .await
-}
-
-fn of_user(user: &user::Model, kind: EventKind) -> Happening {
-    Happening { kind, actor: Some(user.id), via: None, subject: user.id.0, change: None }
-}
-
-async fn insert_user(
-    tx: &Tx,
-    email: &Email,
-    name: &str,
-    username: Option<(String, String)>,
-    password_hash: &str,
-) -> Result<user::Model> {
-    let taken = |field: &str, what: &str| {
-        UserError::new(UserErrorCode::Taken, format!("This {what} is taken. Sign in, or take another one.")).at([field])
-    };
-    if exists(tx, "email_key", &email.key).await? {
-        return Err(taken("email", "address").into());
-    }
-    let (username, username_key) = match username {
-        Some((_, key)) if exists(tx, "username_key", &key).await? => return Err(taken("username", "username").into()),
-        Some(chosen) => chosen,
-        None => free_username(tx, name).await?,
-    };
-    let id: UserId = tx.id();
-    tx.open_log(id.into()).await?;
-    let user = user::Model {
-        id,
-        name: name.to_owned(),
-        username,
-        username_key,
-        email: email.address.clone(),
-        email_key: email.key.clone(),
-        email_verified_at: None,
-        password_hash: password_hash.to_owned(),
-        last_account_id: None,
-        created_at: tx.now(),
-    };
-    // Two who sign up at once with the same address: the database lets one in.
-    let inserted = user::Entity::insert(user.clone().into_active_model()).exec_without_returning(tx.db()).await;
-    inserted.on_taken(|| taken("email", "address or username").into())?;
-    Ok(user)
-}
-
-async fn exists(tx: &Tx, column: &str, key: &str) -> Result<bool> {
-    Ok(Sql::new(format!("SELECT count(*) FROM users WHERE {column} = ")).bind(key).count(tx.db()).await? > 0)
-}
-
-/// A username made of the name, with digits behind it where others have the same.
-async fn free_username(tx: &Tx, name: &str) -> Result<(String, String)> {
-    let words: Vec<String> =
-        name.to_lowercase().split_whitespace().map(|word| word.chars().filter(char::is_ascii_alphanumeric).collect()).collect();
-    let base: String = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(".").chars().take(30).collect();
-    let base = if base.len() < 3 { "user".to_owned() } else { base };
-    if !exists(tx, "username_key", &base).await? {
-        return Ok((base.clone(), base));
-    }
-    // Of the clock's id only the random end, so that it tells nothing.
-    let unique = format!("{base}.{:08x}", tx.id::<Uuid>().as_u128() & 0xffff_ffff);
-    Ok((unique.clone(), unique))
-}
-
 /// The user of an id that is known to be one.
 pub async fn find_user(tx: &Tx, id: UserId) -> Result<user::Model> {
-    let found = select::<user::Entity>("u").push(" WHERE u.id = ").bind(id).one(tx.db(), model("u")).await?;
+    let found = by_id::<user::Entity>(tx.db(), id).await?;
     found.ok_or_else(|| Fault::new(format!("no user {id}")).into())
 }
 
-async fn begin_session(app: &App, tx: &Tx, user: user::Model, seat: Option<Seat>, device: &Device) -> Result<SignedIn> {
+pub(super) async fn begin_session(
+    app: &App,
+    tx: &Tx,
+    user: user::Model,
+    seat: Option<Seat>,
+    device: &Device,
+) -> Result<SignedIn> {
     let session = session::Model {
         id: tx.id(),
         user_id: user.id,
@@ -188,10 +71,7 @@ async fn begin_session(app: &App, tx: &Tx, user: user::Model, seat: Option<Seat>
     };
     session::Entity::insert(session.clone().into_active_model()).exec_without_returning(tx.db()).await?;
     remember_account(tx, user.id, session.account_id).await?;
-    tx.append(
-        Happening { kind: EventKind::SignedIn, subject: session.id.0, ..of_user(&user, EventKind::SignedIn) },
-        [user.id.into()],
-    );
+    tx.append(Happening::by(user.id, None, EventKind::SignedIn, session.id.0), [user.id.into()]);
     let refresh = refresh_token(&app.keys, session.id, session.generation);
     let credentials = credentials(app, &session, seat.as_ref(), tx.now(), Some(refresh))?;
     Ok(SignedIn { user, seat, credentials })
@@ -229,50 +109,6 @@ fn read_refresh_token(keys: &Keys, token: &str) -> Option<(SessionId, i64)> {
     let (link, generation) = token.split_once('.')?;
     let (id, generation) = (Keys::link_id(link)?, generation.parse().ok()?);
     keys.is_link(link, Purpose::Refresh, id, generation).then_some((SessionId(id), generation))
-}
-
-/// Proves that the mailbox is the user's.
-///
-/// Whoever signed up with an address that is not theirs must not stay signed in once its owner proves it, so every
-/// session but the one that asks ends (I1).
-pub async fn verify_email(app: &App, caller: &Caller, token: &str) -> Result<user::Model> {
-    let invalid = || UserError::new(UserErrorCode::NotFound, "This link is not valid. Ask for a new one.").at(["token"]);
-    let id = UserId(Keys::link_id(token).ok_or_else(invalid)?);
-    if !app.keys.is_link(token, Purpose::VerifyEmail, id.0, 0) {
-        return Err(invalid().into());
-    }
-    let session = caller.actor(app).await.ok().filter(|actor| actor.user.id == id).map(|actor| actor.session.id);
-    app.tx(async |tx| {
-        tx.hold(vec![id.into()]).await?;
-        let user = select::<user::Entity>("u").push(" WHERE u.id = ").bind(id).one(tx.db(), model::<user::Model>("u")).await?;
-        let user = user.ok_or_else(invalid)?;
-        if user.email_verified_at.is_some() {
-            // A link works once; for the user themself, opening it again is no mistake.
-            if session.is_none() {
-                let why = "This link was used already: the address is verified.";
-                return Err(UserError::new(UserErrorCode::Expired, why).at(["token"]).into());
-            }
-            return Ok(user);
-        }
-        mark_verified(tx, &user, session).await?;
-        find_user(tx, id).await
-    })
-    .await
-}
-
-/// Writes that the user's address is theirs, and ends every session but `keep`.
-pub(crate) async fn mark_verified(tx: &Tx, user: &user::Model, keep: Option<SessionId>) -> Result<()> {
-    Sql::new("UPDATE users SET email_verified_at = ").bind(tx.now()).push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
-    let end =
-        Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now()).push(" WHERE ended_at IS NULL AND user_id = ").bind(user.id);
-    match keep {
-        Some(keep) => end.push(" AND id <> ").bind(keep),
-        None => end,
-    }
-    .run(tx.db())
-    .await?;
-    tx.append(of_user(user, EventKind::EmailVerified), [user.id.into()]);
-    Ok(())
 }
 
 /// Who wants to sign in.
@@ -414,7 +250,9 @@ async fn save_use(tx: &Tx, session: &mut session::Model, seat: Option<&Seat>) ->
 
 async fn end_session(tx: &Tx, session: &session::Model, kind: EventKind, actor: Option<UserId>) -> Result<()> {
     Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now()).push(" WHERE id = ").bind(session.id).run(tx.db()).await?;
-    tx.append(Happening { kind, actor, via: None, subject: session.id.0, change: None }, [LogId::from(session.user_id)]);
+    let ended =
+        actor.map_or_else(|| Happening::by_itself(kind, session.id.0), |user| Happening::by(user, None, kind, session.id.0));
+    tx.append(ended, [LogId::from(session.user_id)]);
     Ok(())
 }
 
@@ -445,21 +283,4 @@ pub async fn switch_account(
         Ok(SignedIn { user, seat: Some(seat), credentials })
     })
     .await
-}
-
-/// Refuses what asks for a verified address (I1).
-pub fn needs_verified_email(user: &user::Model) -> Result<()> {
-    if user.email_verified_at.is_some() {
-        return Ok(());
-    }
-    let how = "Verify your e-mail address first: open the link in the mail that was sent when you signed up.";
-    Err(UserError::new(UserErrorCode::EmailNotVerified, how).into())
-}
-
-/// How long a link to verify an address is said to work.
-pub const VERIFICATION_TTL: TimeDelta = TimeDelta::days(7);
-
-/// The level that a seat gives, for tokens and answers.
-pub fn level_of(seat: Option<&Seat>) -> Option<UserLevel> {
-    seat.map(|seat| seat.level)
 }

@@ -1,7 +1,8 @@
-//! What a session's refresh tokens may do (I3): pure, and told the time.
+//! What is allowed of who signed up, and what a session's refresh tokens may do (I1, I3): pure, and told the time.
 
+use crate::error::{UserError, UserErrorCode};
 use chrono::TimeDelta;
-use entity::{Moment, session};
+use entity::{Moment, session, user};
 
 /// How long the token just replaced still gives its successor: a lost answer, two tabs at once.
 const GRACE: TimeDelta = TimeDelta::seconds(30);
@@ -28,6 +29,18 @@ pub fn refresh(session: &session::Model, generation: i64, now: Moment) -> Refres
         _ => Refresh::Unknown,
     }
 }
+
+/// Refuses what asks for a verified address (I1).
+pub fn needs_verified_email(user: &user::Model) -> Result<(), UserError> {
+    if user.email_verified_at.is_some() {
+        return Ok(());
+    }
+    let how = "Verify your e-mail address first: open the link in the mail that was sent when you signed up.";
+    Err(UserError::new(UserErrorCode::EmailNotVerified, how))
+}
+
+/// How long after signing up an address can be verified.
+pub const VERIFICATION_TTL: TimeDelta = TimeDelta::days(7);
 
 #[cfg(test)]
 mod tests {

@@ -1,45 +1,24 @@
 //! Invitations as clients see them.
 
-use super::ops::{self, Invite, Named};
+use super::ops::{self, Invite};
 use crate::{
     accounts::api::{self as accounts, Account},
     actor::Actor,
     api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, cursor_id},
     app::App,
-    db::{Sql, model, select},
+    db::{Sql, by_id, model, select},
     error::Result,
-    keys::{Keys, Purpose},
-    mail::outbox::{self, Latest},
+    keys::{Keys, LinkOrId, Purpose},
+    mail::delivery::{self, Delivery},
     users::{self, User},
 };
 use async_graphql::{Context, InputObject, Object, SimpleObject};
 use entity::{
     AccountId, InvitationId, Moment, UserLevel,
     invitation::{self, InvitationStatus},
-    mail::{DeliveryStatus, MailKind},
+    mail::MailKind,
 };
 use guarded::guarded;
-
-/// What became of the latest e-mail.
-#[derive(Clone, Debug, SimpleObject)]
-#[graphql(serial)]
-pub struct Delivery {
-    /// How far it got.
-    status: DeliveryStatus,
-    /// Since when.
-    at: Moment,
-    /// How often it was tried.
-    attempts: i32,
-    /// The mail server's answer, when it failed.
-    detail: Option<String>,
-}
-
-impl From<Latest> for Delivery {
-    fn from(latest: Latest) -> Self {
-        let detail = latest.detail.filter(|_| latest.status != DeliveryStatus::Sent);
-        Self { status: latest.status, at: latest.at, attempts: latest.attempts, detail }
-    }
-}
 
 /// An offer to join an account at a level, to one address.
 #[derive(Clone, Debug, SimpleObject)]
@@ -87,7 +66,7 @@ pub async fn view(app: &App, actor: &Actor, rows: Vec<invitation::Model>) -> Res
     let accounts = accounts::load(app.reader(), actor, rows.iter().map(|row| row.account_id).collect()).await?;
     let people = rows.iter().flat_map(|row| [Some(row.invited_by), row.accepted_by]).flatten().collect();
     let people = users::load(app.reader(), actor, people).await?;
-    let deliveries = outbox::latest(app.reader(), MailKind::Invitation, rows.iter().map(|row| row.id.0).collect()).await?;
+    let deliveries = delivery::latest(app.reader(), MailKind::Invitation, rows.iter().map(|row| row.id.0).collect()).await?;
     let seen = rows.into_iter().filter_map(|row| {
         Some(Invitation {
             id: row.id,
@@ -101,7 +80,7 @@ pub async fn view(app: &App, actor: &Actor, rows: Vec<invitation::Model>) -> Res
             created_at: row.created_at,
             sent_at: Some(row.sent_at),
             expires_at: row.expires_at,
-            delivery: deliveries.get(&row.id.0).cloned().map(Delivery::from),
+            delivery: deliveries.get(&row.id.0).cloned(),
         })
     });
     Ok(seen.collect())
@@ -230,8 +209,7 @@ impl InvitationsQuery {
 async fn preview(ctx: &Context<'_>, token: &str) -> Result<Option<InvitationPreview>> {
     let app = ctx.app();
     let Some(id) = Keys::link_id(token) else { return Ok(None) };
-    let row: Option<invitation::Model> =
-        select::<invitation::Entity>("i").push(" WHERE i.id = ").bind(id).one(app.reader(), model("i")).await?;
+    let row = by_id::<invitation::Entity>(app.reader(), id).await?;
     let valid = |row: &invitation::Model| {
         app.keys.is_link(token, Purpose::Invitation, id, row.version) && row.status_at(app.now()) == InvitationStatus::Pending
     };
@@ -260,8 +238,7 @@ pub struct InviteUsersInput {
     message: Option<String>,
 }
 
-/// What the mutation of this name changed.
-
+/// What `inviteUsers` made.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct InviteUsers {
@@ -278,8 +255,7 @@ pub struct AnswerInvitationInput {
     invitation_id: Option<InvitationId>,
 }
 
-/// What the mutation of this name changed.
-
+/// What `acceptInvitation` gives.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct AcceptInvitation {
@@ -318,7 +294,7 @@ async fn invite_users(ctx: &Context<'_>, input: Invite) -> Result<(InviteUsers, 
 async fn accept_invitation(ctx: &Context<'_>, input: AnswerInvitationInput) -> Result<AcceptInvitation> {
     // Nobody signed in comes before a wrong input.
     ctx.actor().await?;
-    let named = Named::one_of(input.token, input.invitation_id, "invitationId")?;
+    let named = LinkOrId::one_of(input.token, input.invitation_id, "invitationId")?;
     let seat = ops::accept_invitation(ctx.app(), ctx.caller(), named).await?;
-    Ok(AcceptInvitation { account: Some(Account::entered(seat.account)), level: Some(seat.level) })
+    Ok(AcceptInvitation { account: Some(Account::acted_in(seat.account)), level: Some(seat.level) })
 }

@@ -5,10 +5,11 @@ use crate::{
     accounts,
     actor::{Actor, Caller, Seat, member_of},
     app::{App, Happening, Outgoing, Tx},
-    db::{ROWS_PER_INSERT, Sql, model, select},
+    db::{Sql, by_id, insert_all, model, select},
     error::{Error, Result, UserError, UserErrorCode},
     identity,
-    keys::{Keys, Purpose},
+    keys::{Keys, LinkOrId, Purpose},
+    limits::{Counted, Rolling},
     permission::Permission,
     text::{self, Email},
 };
@@ -19,7 +20,7 @@ use entity::{
     mail::MailKind,
     user,
 };
-use sea_orm::{EntityTrait, IntoActiveModel};
+use sea_orm::IntoActiveModel;
 use std::collections::HashSet;
 
 /// What [`invite_users`] asks for.
@@ -40,13 +41,13 @@ pub async fn invite_users(app: &App, caller: &Caller, input: Invite) -> Result<(
     app.tx(async |tx| {
         let actor = tx.authorize(caller, INVITE_USERS, Vec::new()).await?;
         let account = &actor.seat()?.account;
-        identity::ops::needs_verified_email(&actor.user)?;
-        rules::assignable(input.level)?;
+        identity::rules::needs_verified_email(&actor.user)?;
+        accounts::rules::assignable(input.level)?;
         accounts::rules::needs_level(account.plan, input.level)?;
         let message = text::message(input.message.as_deref(), "message")?;
         let addresses = text::addresses(&input.emails);
-        rules::some_addresses(addresses.len())?;
-        let (emails, mut errors) = read_addresses(addresses);
+        text::some_addresses(addresses.len())?;
+        let (emails, mut errors) = text::read_addresses(addresses);
         let mut desk = Desk::open(app, tx, account, &emails).await?;
         let mut invitations = Vec::new();
         for (place, email) in emails {
@@ -60,27 +61,6 @@ pub async fn invite_users(app: &App, caller: &Caller, input: Invite) -> Result<(
         Ok((invitations, errors.into_iter().map(|(_, error)| error).collect()))
     })
     .await
-}
-
-/// Things of a list, each with its entry's place.
-pub type Placed<T> = Vec<(usize, T)>;
-
-/// The addresses that are some, each with its entry's place; and what is wrong with the others.
-pub fn read_addresses(addresses: Vec<(usize, String)>) -> (Placed<Email>, Placed<UserError>) {
-    let (mut emails, mut errors) = (Vec::new(), Vec::new());
-    for (place, address) in addresses {
-        match text::email(&address) {
-            Ok(email) => emails.push((place, email)),
-            Err(why) => {
-                let value: String = address.chars().take(100).collect();
-                errors.push((
-                    place,
-                    UserError::new(UserErrorCode::Invalid, why).at(["emails".to_owned(), place.to_string()]).value(value),
-                ));
-            }
-        }
-    }
-    (emails, errors)
 }
 
 /// What decides over each address of a call, kept up to date from one to the next.
@@ -105,17 +85,13 @@ impl Desk {
             pending.into_iter().partition(|row| row.status_at(tx.now()) == InvitationStatus::Expired);
         expire(tx, &expired).await?;
         let held = u64::try_from(accounts::ops::seat_holders(tx, account.id).await?.len()).unwrap_or(u64::MAX);
-        let taken =
-            Sql::new("SELECT created_at FROM invitations WHERE account_id = ").bind(account.id).push(" AND created_at > ");
-        let taken: Vec<Moment> =
-            taken.bind(tx.now() - rules::DAY).push(" ORDER BY created_at").all(tx.db(), |row| row.try_get_by_index(0)).await?;
-        let limit = app.config.invitations_per_day;
+        let day = Rolling::read(tx.db(), Counted::Invitations, account.id, app.config.invitations_per_day, tx.now()).await?;
         Ok(Self {
             users: users.into_iter().collect(),
             invited: invited.into_iter().map(|row| row.email_key).collect(),
             seats: account.plan.seats().map(|seats| seats.saturating_sub(held)),
-            quota: limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX)),
-            frees_at: rules::next_free(&taken, limit, tx.now()),
+            quota: day.left(),
+            frees_at: day.next_free(tx.now()),
         })
     }
 
@@ -171,20 +147,9 @@ fn new_invitation(
 }
 
 async fn send(tx: &Tx, actor: &Actor, invitations: &[invitation::Model]) -> Result<()> {
-    for rows in invitations.chunks(ROWS_PER_INSERT) {
-        invitation::Entity::insert_many(rows.iter().cloned().map(IntoActiveModel::into_active_model))
-            .exec_without_returning(tx.db())
-            .await?;
-    }
+    insert_all(tx.db(), invitations.iter().cloned().map(IntoActiveModel::into_active_model)).await?;
     let mails = invitations.iter().map(|row| {
-        let invited = Happening {
-            kind: EventKind::UserInvited,
-            actor: Some(actor.user.id),
-            via: actor.via(),
-            subject: row.id.0,
-            change: None,
-        };
-        let event = tx.append(invited, [LogId::from(row.account_id)]);
+        let event = tx.append(actor.did(EventKind::UserInvited, row.id.0), [LogId::from(row.account_id)]);
         let to = (row.email.as_str(), row.email_key.as_str());
         Outgoing { kind: MailKind::Invitation, event, subject: row.id.0, version: row.version, to, user: None }
     });
@@ -200,8 +165,7 @@ pub async fn expire(tx: &Tx, rows: &[invitation::Model]) -> Result<()> {
         .list(rows.iter().map(|row| row.id));
     sql.run(tx.db()).await?;
     for row in rows {
-        let expired = Happening { kind: EventKind::InvitationExpired, actor: None, via: None, subject: row.id.0, change: None };
-        tx.append(expired, [LogId::from(row.account_id)]);
+        tx.append(Happening::by_itself(EventKind::InvitationExpired, row.id.0), [LogId::from(row.account_id)]);
     }
     Ok(())
 }
@@ -221,50 +185,20 @@ pub async fn pending_by_token(app: &App, tx: &Tx, token: &str, field: &str) -> R
 }
 
 async fn find(tx: &Tx, id: InvitationId) -> Result<Option<invitation::Model>> {
-    select::<invitation::Entity>("i").push(" WHERE i.id = ").bind(id).one(tx.db(), model("i")).await
-}
-
-/// How an invitation or a request is named: by the link's token, or by its id when it is to the viewer's verified address.
-#[derive(Clone, Debug)]
-pub enum Named<Id> {
-    /// The link's token.
-    Token(String),
-    /// The id.
-    Id(Id),
-}
-
-impl<Id> Named<Id> {
-    /// One of the two, not both and not neither.
-    pub fn one_of(token: Option<String>, id: Option<Id>, id_field: &str) -> Result<Self> {
-        match (token, id) {
-            (Some(token), None) => Ok(Self::Token(token)),
-            (None, Some(id)) => Ok(Self::Id(id)),
-            _ => Err(UserError::new(UserErrorCode::Invalid, format!("Give `token` or `{id_field}`, one of the two."))
-                .at(["token"])
-                .into()),
-        }
-    }
-
-    /// The input's field.
-    pub fn field(&self, id_field: &'static str) -> &'static str {
-        match self {
-            Self::Token(_) => "token",
-            Self::Id(_) => id_field,
-        }
-    }
+    by_id::<invitation::Entity>(tx.db(), id).await
 }
 
 /// Joins the account that invited, as the user who is signed in (U2, U5).
-pub async fn accept_invitation(app: &App, caller: &Caller, named: Named<InvitationId>) -> Result<Seat> {
+pub async fn accept_invitation(app: &App, caller: &Caller, named: LinkOrId<InvitationId>) -> Result<Seat> {
     app.tx(async |tx| {
         let row = match &named {
-            Named::Token(token) => peek_token(app, tx, token).await?,
-            Named::Id(id) => find(tx, *id).await?,
+            LinkOrId::Token(token) => peek_token(app, tx, token).await?,
+            LinkOrId::Id(id) => find(tx, *id).await?,
         };
         let actor = tx.actor(caller, row.iter().map(|row| row.account_id.into()).collect()).await?;
         let field = named.field("invitationId");
         let addressed = |row: &invitation::Model| {
-            matches!(named, Named::Token(_)) || actor.verified_email_key() == Some(row.email_key.as_str())
+            matches!(named, LinkOrId::Token(_)) || actor.verified_email_key() == Some(row.email_key.as_str())
         };
         // Read again now that the account is held: of two who take the last seat, the second sees the first.
         let row = match row {
@@ -276,7 +210,7 @@ pub async fn accept_invitation(app: &App, caller: &Caller, named: Named<Invitati
         rules::answerable(&row, tx.now(), field)?;
         let user = actor.user.clone();
         if user.email_verified_at.is_none() && user.email_key == row.email_key {
-            identity::ops::mark_verified(tx, &user, Some(actor.session.id)).await?;
+            identity::sign_up::mark_verified(tx, &user, Some(actor.session.id)).await?;
         }
         join(tx, &user, row, field).await
     })
@@ -312,7 +246,7 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
         .push(", decided_at = ")
         .bind(tx.now());
     sql.push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
-    let joined = Happening { kind: EventKind::UserJoined, actor: Some(user.id), via: None, subject: member.0, change: None };
+    let joined = Happening::by(user.id, None, EventKind::UserJoined, member.0);
     let event = tx.append(joined, [LogId::from(account.id), user.id.into()]);
     if row.email_key != user.email_key {
         tell_inviter(tx, &row, event).await?;
@@ -323,7 +257,5 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
 /// Whoever invited one address learns that somebody with another has joined (U2).
 async fn tell_inviter(tx: &Tx, row: &invitation::Model, event: entity::EventId) -> Result<()> {
     let inviter = identity::ops::find_user(tx, row.invited_by).await?;
-    let to = (inviter.email.as_str(), inviter.email_key.as_str());
-    let kind = MailKind::InvitationAcceptedByAnother;
-    tx.mail(&[Outgoing { kind, event, subject: row.id.0, version: 0, to, user: Some(inviter.id) }]).await
+    tx.mail(&[Outgoing::to_user(&inviter, MailKind::InvitationAcceptedByAnother, event, row.id.0)]).await
 }

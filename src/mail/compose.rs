@@ -5,9 +5,9 @@
 use super::letter::Letter;
 use crate::{
     app::App,
-    db::{Sql, columns, model, select},
+    db::{Sql, by_id, columns, model},
     error::Result,
-    identity::ops::VERIFICATION_TTL,
+    identity::rules::VERIFICATION_TTL,
     keys::Purpose,
 };
 use entity::{
@@ -16,8 +16,6 @@ use entity::{
     mail::{self, MailKind},
     user,
 };
-use sea_orm::EntityTrait;
-use uuid::Uuid;
 
 /// What a mail says, and the token in its link; `None` when there is nothing to say any more.
 pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Option<String>)>> {
@@ -39,26 +37,22 @@ fn link(app: &App, page: &str, token: &str) -> String {
     format!("{}/{page}#token={token}", app.app_url)
 }
 
-async fn user(app: &App, id: UserId) -> Result<Option<user::Model>> {
-    select::<user::Entity>("u").push(" WHERE u.id = ").bind(id).one(app.reader(), model("u")).await
-}
-
 async fn user_name(app: &App, id: Option<UserId>) -> Result<String> {
     let found = match id {
-        Some(id) => user(app, id).await?,
+        Some(id) => by_id::<user::Entity>(app.reader(), id).await?,
         None => None,
     };
     Ok(found.map_or_else(|| "Somebody".to_owned(), |user| user.name))
 }
 
 async fn account_name(app: &App, id: AccountId) -> Result<String> {
-    let account: Option<account::Model> =
-        select::<account::Entity>("a").push(" WHERE a.id = ").bind(id).one(app.reader(), model("a")).await?;
+    let account = by_id::<account::Entity>(app.reader(), id).await?;
     Ok(account.map_or_else(String::new, |account| account.name))
 }
 
 async fn verify_email(app: &App, mail: &mail::Model) -> Result<Linked> {
-    let Some(user) = user(app, UserId(mail.subject_id)).await?.filter(|user| user.email_verified_at.is_none()) else {
+    let Some(user) = by_id::<user::Entity>(app.reader(), mail.subject_id).await?.filter(|user| user.email_verified_at.is_none())
+    else {
         return Ok(None);
     };
     let token = app.keys.link(Purpose::VerifyEmail, user.id.0, mail.version);
@@ -70,12 +64,8 @@ async fn verify_email(app: &App, mail: &mail::Model) -> Result<Linked> {
     Ok(Some((letter, Some(token))))
 }
 
-async fn by_subject<E: EntityTrait>(app: &App, alias: &'static str, subject: Uuid) -> Result<Option<E::Model>> {
-    select::<E>(alias).push(&format!(" WHERE {alias}.id = ")).bind(subject).one(app.reader(), model(alias)).await
-}
-
 async fn invitation(app: &App, mail: &mail::Model) -> Result<Linked> {
-    let row: Option<invitation::Model> = by_subject::<invitation::Entity>(app, "i", mail.subject_id).await?;
+    let row = by_id::<invitation::Entity>(app.reader(), mail.subject_id).await?;
     let Some(row) = row.filter(|row| row.status_at(app.now()) == InvitationStatus::Pending && row.version == mail.version) else {
         return Ok(None);
     };
@@ -92,7 +82,7 @@ async fn invitation(app: &App, mail: &mail::Model) -> Result<Linked> {
 }
 
 async fn accepted_by_another(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
-    let Some(row) = by_subject::<invitation::Entity>(app, "i", mail.subject_id).await? else { return Ok(None) };
+    let Some(row) = by_id::<invitation::Entity>(app.reader(), mail.subject_id).await? else { return Ok(None) };
     Ok(Some(Letter::InvitationAcceptedByAnother {
         account: account_name(app, row.account_id).await?,
         joiner: user_name(app, row.accepted_by).await?,
@@ -102,7 +92,7 @@ async fn accepted_by_another(app: &App, mail: &mail::Model) -> Result<Option<Let
 }
 
 async fn access_request(app: &App, mail: &mail::Model) -> Result<Linked> {
-    let row = by_subject::<connection::Entity>(app, "c", mail.subject_id).await?;
+    let row = by_id::<connection::Entity>(app.reader(), mail.subject_id).await?;
     let pending = |row: &connection::Model| {
         row.status_at(app.now()) == connection::ConnectionStatus::Pending && row.version == mail.version
     };
@@ -140,7 +130,7 @@ async fn about_connection(app: &App, mail: &mail::Model) -> Result<Option<Letter
         return Ok(Some(Letter::AccessApproved { agency, client, level, approver: actor }));
     }
     // The event says which side ended it, and the mail goes to the other.
-    let by_client = event.before.as_deref() == Some(crate::connections::ops::BY_CLIENT);
+    let by_client = event.before.as_deref() == Some(connection::Side::Client.name());
     let (account, other_account) = if by_client { (agency, client) } else { (client, agency) };
     Ok(Some(Letter::ConnectionEnded { by: actor, account, other_account }))
 }

@@ -2,6 +2,7 @@
 //! [`outbox`] sends it after the commit, at least once, through the [`transport`]; [`letter`] has the words.
 
 pub mod compose;
+pub mod delivery;
 pub mod letter;
 pub mod mailbox;
 pub mod outbox;

@@ -12,17 +12,16 @@ use crate::{
     app::{App, Outgoing, Tx},
     db::{Sql, hold_texts, model, select},
     error::Result,
+    limits::DAY,
 };
 use chrono::TimeDelta;
 use entity::{
-    MailId, Moment,
+    MailId,
     mail::{self, DeliveryStatus, MailKind},
 };
 use futures_util::{StreamExt, stream};
-use sea_orm::ConnectionTrait;
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 /// How many are sent at once.
 const AT_ONCE: usize = 8;
@@ -48,7 +47,7 @@ pub(crate) async fn past_limit(tx: &Tx, mails: &[Outgoing<'_>]) -> Result<Vec<bo
             .list(UNASKED)
             .push(" AND to_email_key IN ")
             .list(keys);
-        let sql = sql.push(" AND created_at > ").bind(tx.now() - crate::invitations::rules::DAY).push(" GROUP BY to_email_key");
+        let sql = sql.push(" AND created_at > ").bind(tx.now() - DAY).push(" GROUP BY to_email_key");
         sent = sql.all(tx.db(), |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect();
     }
     let limit = i64::try_from(PER_ADDRESS).unwrap_or(i64::MAX);
@@ -136,30 +135,6 @@ async fn claim(app: &App, mail: &mail::Model) -> Result<bool> {
         .push(" WHERE status = 'queued' AND id = ")
         .bind(mail.id);
     Ok(sql.push(" AND attempts = ").bind(mail.attempts).run(app.db.writer()).await? == 1)
-}
-
-/// What became of the latest e-mail about something.
-#[derive(Clone, Debug)]
-pub struct Latest {
-    /// How far it got.
-    pub status: DeliveryStatus,
-    /// Since when.
-    pub at: Moment,
-    /// How often it was tried.
-    pub attempts: i32,
-    /// The mail server's answer.
-    pub detail: Option<String>,
-}
-
-/// The latest mail of a kind about each of these things, in one statement.
-pub async fn latest(db: &impl ConnectionTrait, kind: MailKind, subjects: Vec<Uuid>) -> Result<HashMap<Uuid, Latest>> {
-    let sql = select::<mail::Entity>("o").push(" WHERE o.kind = ").bind(kind).push(" AND o.subject_id IN ").list(subjects);
-    let mails: Vec<mail::Model> = sql.push(" ORDER BY o.id").all(db, model("o")).await?;
-    let last = mails.into_iter().map(|mail| {
-        let latest = Latest { status: mail.status, at: mail.at, attempts: mail.attempts, detail: mail.detail };
-        (mail.subject_id, latest)
-    });
-    Ok(last.collect())
 }
 
 /// How many mails wait, for whoever asks whether all was delivered.

@@ -44,6 +44,13 @@ impl TestApp {
         Person::of(self, email, self.ask(&query, json!({ "i": input })).await.payload())
     }
 
+    /// Somebody who has signed up before.
+    pub async fn sign_in(&self, email: &str) -> Person<'_> {
+        let query =
+            format!("mutation($l: String!, $p: String!) {{ signIn(input: {{login: $l, password: $p}}) {{ {SIGNED_IN} }} }}");
+        Person::of(self, email, self.ask(&query, json!({ "l": email, "p": PASSWORD })).await.payload())
+    }
+
     /// An agency's Owner, with client access enabled, on the Premium plan.
     pub async fn agency(&self, email: &str) -> Person<'_> {
         let owner = self.person(email).await;
@@ -74,10 +81,7 @@ impl<'a> Person<'a> {
 
     /// Signs in anew, on another device.
     pub async fn sign_in(&self) -> Person<'a> {
-        let query =
-            format!("mutation($l: String!, $p: String!) {{ signIn(input: {{login: $l, password: $p}}) {{ {SIGNED_IN} }} }}");
-        let reply = self.app.ask(&query, json!({ "l": self.email, "p": PASSWORD })).await;
-        Person::of(self.app, &self.email, reply.payload())
+        self.app.sign_in(&self.email).await
     }
 
     pub async fn plan(&self, plan: &str) -> Reply {

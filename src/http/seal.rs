@@ -1,0 +1,68 @@
+//! The one way out for errors: each gets its code here, and a fault is logged once, with its cause and the request's id. The
+//! client sees the id alone.
+
+use super::RequestId;
+use crate::{
+    error::{Denied, Error, level_name},
+    schema::{COMPLEXITY, DEPTH},
+};
+use async_graphql::{ErrorExtensionValues, Response, Value};
+
+/// How long a client should wait when the server is overloaded, in seconds.
+const RETRY_AFTER: i32 = 1;
+
+/// Gives every error of an answer its code.
+pub fn seal(response: &mut Response, id: &RequestId) {
+    for error in &mut response.errors {
+        let ours = error.source::<Error>().cloned();
+        let extensions = error.extensions.get_or_insert_default();
+        match ours {
+            Some(ours) => {
+                if let Error::Fault(fault) | Error::Contended(fault) = &ours {
+                    tracing::error!(request_id = %id.0, path = ?error.path, cause = %fault.cause(), "a request failed");
+                }
+                extend(extensions, &ours, id);
+            }
+            None if extensions.get("code").is_some() => {}
+            // Parsing and validation have no codes of their own; the executor's two limits are known by their words alone.
+            None => match error.message.as_str() {
+                "Query is too complex." => too_large(extensions, "cost", COMPLEXITY),
+                "Query is nested too deep." => too_large(extensions, "depth", DEPTH),
+                _ => extensions.set("code", "BAD_REQUEST"),
+            },
+        }
+    }
+}
+
+fn extend(extensions: &mut ErrorExtensionValues, error: &Error, id: &RequestId) {
+    match error {
+        Error::Denied(denied) => explain(extensions, denied),
+        // Only mutations refuse an input, and they answer it in their payload.
+        Error::User(_) => extensions.set("code", "BAD_REQUEST"),
+        Error::Fault(_) | Error::Contended(_) => {
+            extensions.set("code", "INTERNAL");
+            extensions.set("requestId", id.0.as_str());
+        }
+    }
+}
+
+fn explain(extensions: &mut ErrorExtensionValues, denied: &Denied) {
+    extensions.set("code", denied.code());
+    match denied {
+        Denied::Forbidden { permission, level, reason } => {
+            if let Some(permission) = permission {
+                extensions.set("permission", permission.name());
+            }
+            extensions.set("level", level.map_or(Value::Null, |level| level_name(level).into()));
+            extensions.set("reason", reason.as_str());
+        }
+        Denied::Overloaded => extensions.set("retryAfter", RETRY_AFTER),
+        _ => {}
+    }
+}
+
+fn too_large(extensions: &mut ErrorExtensionValues, what: &str, limit: usize) {
+    extensions.set("code", "QUERY_TOO_LARGE");
+    extensions.set("what", what);
+    extensions.set("limit", limit);
+}

@@ -1,0 +1,225 @@
+//! The viewer: who a request acts as, what they may do here and why, and everywhere they can switch to.
+
+use crate::{
+    accounts::api::Account,
+    actor::{Actor, Seat, seat_columns},
+    api::{Ask, Asked, Connection, Edge, PageArgs},
+    connections::{
+        self,
+        api::ClientConnectionEdge,
+        view::{ClientConnection, view_ways},
+    },
+    db::{Sql, contains},
+    error::{Denied, Result},
+    events::feed::Cursor,
+    invitations::{self, api::InvitationEdge},
+    permission::{MATRIX, Permission},
+    users::User,
+};
+use async_graphql::{Context, Object, SimpleObject};
+use entity::{AccountId, UserLevel};
+use std::{collections::HashMap, sync::Arc};
+use uuid::Uuid;
+
+/// Who a request acts as.
+pub struct Viewer(pub Arc<Actor>);
+
+/// Who this request acts as.
+#[Object(serial)]
+impl Viewer {
+    /// The person.
+    async fn user(&self) -> User {
+        User::oneself(self.0.user.clone())
+    }
+
+    /// The level in the account that this request acts in; null when it acts in none, or access to it has ended.
+    async fn level(&self) -> Option<UserLevel> {
+        self.0.seat_if_any().map(|seat| seat.level)
+    }
+
+    /// All that the viewer may do in the account that this request acts in.
+    async fn permissions(&self) -> Vec<Permission> {
+        let may = |permission| self.0.seat_if_any().is_some_and(|seat| seat.may(permission));
+        MATRIX.iter().map(|row| row.permission).filter(|permission| may(*permission)).collect()
+    }
+
+    /// Whether the viewer may do this in the account that this request acts in.
+    async fn can(&self, permission: Permission) -> bool {
+        self.0.seat_if_any().is_some_and(|seat| seat.may(permission))
+    }
+
+    /// Why `can` answers as it does.
+    async fn explain(&self, permission: Permission) -> PermissionExplanation {
+        PermissionExplanation::of(self.0.seat_if_any(), permission)
+    }
+
+    /// The connection through which the viewer acts, when in a client's account.
+    async fn via(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<ClientConnection>> {
+        let row = self.0.seat_if_any()?.via.clone()?;
+        view_ways(ctx.app(), &self.0, vec![row]).await.map(|mut one| one.pop()).map_err(Into::into).transpose()
+    }
+
+    /// Every account that the viewer can switch to: their own, and their clients', by name.
+    #[graphql(complexity = "5 + first.or(last).unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    async fn accounts(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        #[graphql(desc = "In the account's name.")] search: Option<String>,
+    ) -> async_graphql::Result<Connection<AccountAccessEdge>> {
+        let page = PageArgs { first, after, last, before };
+        Ok(accounts(ctx, &self.0, &page, search.as_deref()).await?)
+    }
+
+    /// Pending invitations to the viewer's verified e-mail address.
+    #[graphql(complexity = "5 + first.unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    async fn invitations(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> async_graphql::Result<Connection<InvitationEdge>> {
+        Ok(invitations::api::of_viewer(ctx, &PageArgs { first, after, ..PageArgs::default() }).await?)
+    }
+
+    /// Pending access requests to the viewer's verified e-mail address.
+    #[graphql(complexity = "5 + first.unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    async fn access_requests(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> async_graphql::Result<Connection<ClientConnectionEdge>> {
+        Ok(connections::api::of_viewer(ctx, &PageArgs { first, after, ..PageArgs::default() }).await?)
+    }
+
+    /// Where the viewer's own log stands: pass it as `after` to `accessRequestChanged`, and nothing falls between query and
+    /// subscription.
+    async fn activity_cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<String> {
+        Ok(Cursor::now(ctx.app(), self.0.user.id.into()).await?.write())
+    }
+}
+
+/// Why a permission is given or denied.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct PermissionExplanation {
+    /// Whether it is given.
+    allowed: bool,
+    /// Why, in a sentence.
+    reason: String,
+    /// The viewer's level; null when they act in no account.
+    level: Option<UserLevel>,
+    /// The lowest level that has the permission.
+    lowest_level: UserLevel,
+    /// Whether it is never given through a connection.
+    direct_users_only: bool,
+    /// Whether the viewer acts through a connection.
+    through_connection: bool,
+    /// That connection's ceiling.
+    ceiling: Option<UserLevel>,
+}
+
+impl PermissionExplanation {
+    fn of(seat: Option<&Seat>, permission: Permission) -> Self {
+        let row = permission.row();
+        let via = seat.and_then(|seat| seat.via.as_ref());
+        let nowhere = || "You act in no account, or your access to it has ended.".to_owned();
+        Self {
+            allowed: seat.is_some_and(|seat| seat.may(permission)),
+            reason: seat.map_or_else(nowhere, |seat| seat.reason(permission)),
+            level: seat.map(|seat| seat.level),
+            lowest_level: row.lowest,
+            direct_users_only: row.direct_users_only,
+            through_connection: via.is_some(),
+            ceiling: via.and_then(|via| via.level),
+        }
+    }
+}
+
+/// One account that the viewer can act in, at a level; `via` is set when it is a client's.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct AccountAccessEdge {
+    /// Where it stands in the list.
+    cursor: String,
+    /// The account.
+    node: Account,
+    /// What the viewer may do there.
+    level: UserLevel,
+    /// The connection through which, when it is a client's.
+    via: Option<ClientConnection>,
+}
+
+impl Edge for AccountAccessEdge {
+    type Node = Account;
+    fn node(&self) -> &Account {
+        &self.node
+    }
+    fn cursor(&self) -> &str {
+        &self.cursor
+    }
+}
+
+/// Every way of a user into an account: a place of their own, or one on a connection of an agency of theirs.
+const WAYS: &str = "SELECT m.id AS way, m.account_id AS account_id, NULL AS connection_id, m.level AS m_level, NULL AS am_level, \
+     NULL AS p_level FROM members m WHERE m.user_id = ";
+const WAYS_THROUGH: &str = " UNION ALL SELECT c.id, c.client_id, c.id, NULL, am.level, p.level FROM members am \
+     JOIN accounts g ON g.id = am.account_id AND g.status = 'active' \
+     JOIN connections c ON c.agency_id = g.id AND c.status = 'active' \
+     LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = am.user_id \
+     WHERE (p.id IS NOT NULL OR g.owner_id = am.user_id) AND am.user_id = ";
+
+async fn accounts(
+    ctx: &Context<'_>,
+    actor: &Actor,
+    page: &PageArgs,
+    search: Option<&str>,
+) -> Result<Connection<AccountAccessEdge>> {
+    let (db, window, user) = (ctx.app().reader(), page.window("one's accounts")?, actor.user.id);
+    let scope = |columns: &str| {
+        let sql = Sql::new(format!("SELECT {columns} FROM ({WAYS}")).bind(user).push(WAYS_THROUGH).bind(user);
+        let sql = sql.push(") w JOIN accounts a ON a.id = w.account_id AND a.status = 'active' LEFT JOIN connections c ON c.id = w.connection_id");
+        let sql = sql.push(" WHERE 1 = 1");
+        match search.map(contains) {
+            Some(part) => sql.push(" AND LOWER(a.name) LIKE ").bind(part).push(" ESCAPE '\\'"),
+            None => sql,
+        }
+    };
+    let seat = seat_columns(["w.m_level", "w.am_level", "w.p_level"]);
+    let mut sql = scope(&format!("w.way AS way, {seat}"));
+    if let Some(key) = &window.after {
+        sql = beyond(sql, key, ">")?;
+    }
+    if let Some(key) = &window.before {
+        sql = beyond(sql, key, "<")?;
+    }
+    let order = if window.backwards() { " ORDER BY a.name DESC, w.way DESC" } else { " ORDER BY a.name, w.way" };
+    let read = |row: &sea_orm::QueryResult| {
+        let agency: Option<AccountId> = row.try_get("", "c_agency_id")?;
+        Ok((row.try_get::<Uuid>("", "way")?, Seat::of_row(row, agency)?))
+    };
+    let rows = sql.push(order).push(&format!(" LIMIT {}", window.limit())).all(db, read).await?;
+    let rows: Vec<_> = rows.into_iter().filter_map(|(way, seat)| Some((way, seat?))).collect();
+    let total = if Asked::of(ctx).total() { scope("count(*)").count(db).await? } else { 0 };
+    let via = rows.iter().filter_map(|(_, seat)| seat.via.clone()).collect();
+    let via = view_ways(ctx.app(), actor, via).await?;
+    let via: HashMap<_, _> = via.into_iter().map(|connection| (connection.id, connection)).collect();
+    let edge = |(_, seat): (Uuid, Seat), cursor| AccountAccessEdge {
+        cursor,
+        level: seat.level,
+        via: seat.via.and_then(|row| via.get(&row.id).cloned()),
+        node: Account::seen(seat.account, Some(actor)),
+    };
+    Ok(window.page(rows, total, edge, |(way, seat)| vec![seat.account.name.clone(), way.to_string()]))
+}
+
+fn beyond(sql: Sql, key: &[String], side: &str) -> Result<Sql> {
+    let parts = if let [name, way] = key { Uuid::parse_str(way).ok().map(|way| (name.as_str(), way)) } else { None };
+    let (name, way) = parts.ok_or_else(|| Denied::BadRequest("That is no cursor of this list.".into()))?;
+    let sql = sql.push(&format!(" AND (a.name {side} ")).bind(name).push(" OR a.name = ").bind(name);
+    Ok(sql.push(&format!(" AND w.way {side} ")).bind(way).push(")"))
+}
