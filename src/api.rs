@@ -126,16 +126,18 @@ impl From<UserError> for UserErrorView {
 
 #[ComplexObject]
 impl UserErrorView {
-    /// Who or what is in the way, for `PLAN_TOO_SMALL` and its like.
+    /// Who or what is in the way, for `PLAN_TOO_SMALL` and its like: the first 100.
     async fn blockers(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<Node>>> {
         if self.blocking.is_empty() {
             return None;
         }
-        let nodes = crate::schema::load_nodes(ctx, &self.blocking).await;
+        let nodes = crate::schema::load_nodes(ctx, &self.blocking[..self.blocking.len().min(BLOCKERS)]).await;
         Some(nodes.map(|nodes| nodes.into_iter().flatten().collect()).map_err(Into::into))
     }
 }
 
+/// How many of those in the way are shown.
+const BLOCKERS: usize = 100;
 /// The length of a page when nothing is said.
 const PAGE: i32 = 20;
 /// The longest page.

@@ -84,12 +84,19 @@ impl App {
     /// The work is run again when it loses against another transaction; an error of its own undoes it.
     pub async fn tx<T>(&self, work: impl AsyncFnOnce(&Tx) -> Result<T> + Clone) -> Result<T> {
         for attempt in 1..=TRIES {
-            let tx =
-                Tx { db: self.db.begin().await?, now: OnceLock::new(), clock: self.clock.clone(), pending: Mutex::default() };
+            let db = self.db.begin().await.map_err(|error| match error {
+                // SQLite's one writer is another process, and has been for long.
+                Error::Contended(_) => Denied::Overloaded.into(),
+                error => error,
+            })?;
+            let tx = Tx { db, now: OnceLock::new(), clock: self.clock.clone(), pending: Mutex::default() };
             let outcome = match work.clone()(&tx).await {
                 Ok(done) => tx.commit(self).await.map(|()| done),
                 Err(error) => {
-                    tx.db.rollback().await?;
+                    // A connection that can't even roll back is given up by the pool; what matters is why.
+                    if let Err(cause) = tx.db.rollback().await {
+                        tracing::warn!(%cause, "a transaction could not be rolled back");
+                    }
                     Err(error)
                 }
             };

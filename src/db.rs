@@ -123,7 +123,7 @@ async fn open(url: &str, connections: u32, statements: &Arc<AtomicU64>) -> Resul
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         match error {
-            DbErr::ConnectionAcquire(_) => Denied::Overloaded.into(),
+            error if is_overload(&error) => Denied::Overloaded.into(),
             error if is_bad_text(&error) => {
                 Denied::BadRequest("A text here has a character that no text can have.".into()).into()
             }
@@ -141,6 +141,11 @@ fn is_worth_another_try(error: &DbErr) -> bool {
         Some(code) => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6) && code < 10_000),
         None => false,
     }
+}
+
+/// Whether another holds what was waited for too long.
+fn is_overload(error: &DbErr) -> bool {
+    matches!(error, DbErr::ConnectionAcquire(_)) || driver_code(error).as_deref() == Some("55P03")
 }
 
 /// Whether a text was the cause that PostgreSQL can't hold, such as one with a U+0000 in a forged cursor.
@@ -190,14 +195,14 @@ pub async fn insert_all<A: ActiveModelTrait + Send>(db: &impl ConnectionTrait, r
 
 /// Turns a unique violation of the very statement into what it means.
 pub trait OnTaken<T> {
-    /// What the violation means.
-    fn on_taken(self, meaning: impl FnOnce() -> Error) -> Result<T>;
+    /// What the violation means; the driver's words name the key.
+    fn on_taken(self, meaning: impl FnOnce(&str) -> Error) -> Result<T>;
 }
 
 impl<T> OnTaken<T> for Result<T, DbErr> {
-    fn on_taken(self, meaning: impl FnOnce() -> Error) -> Result<T> {
+    fn on_taken(self, meaning: impl FnOnce(&str) -> Error) -> Result<T> {
         self.map_err(|error| match error.sql_err() {
-            Some(sea_orm::SqlErr::UniqueConstraintViolation(_)) => meaning(),
+            Some(sea_orm::SqlErr::UniqueConstraintViolation(words)) => meaning(&words),
             _ => error.into(),
         })
     }
@@ -229,6 +234,18 @@ impl Sql {
         self.text.push('$');
         self.text.push_str(&self.values.len().to_string());
         self
+    }
+
+    /// As [`Sql::list`], each value once: a client may repeat one of few as often as it likes.
+    #[must_use]
+    pub fn distinct<V: Into<Value> + PartialEq + Copy>(self, values: &[V]) -> Self {
+        let mut once: Vec<V> = Vec::new();
+        for value in values {
+            if !once.contains(value) {
+                once.push(*value);
+            }
+        }
+        self.list(once)
     }
 
     /// Adds `(…, …)` with a parameter for each value; with none, a list that nothing is in.
@@ -293,10 +310,19 @@ pub fn model<M: FromQueryResult>(alias: &'static str) -> impl Fn(&QueryResult) -
     move |row| M::from_query_result(row, &format!("{alias}_"))
 }
 
-/// The pattern for `LOWER(…) LIKE … ESCAPE '\\'` that finds a text anywhere in another, whatever wildcards it has.
-pub fn contains(text: &str) -> String {
+/// The longest text that is searched for, in characters.
+const SEARCH_MAX: usize = 200;
+
+/// The pattern for `name_key LIKE … ESCAPE '\\'` that finds a text anywhere in another, whatever wildcards it has.
+pub fn contains(text: &str) -> Result<String> {
+    let length = text.chars().count();
+    if length > SEARCH_MAX {
+        return Err(
+            Denied::BadRequest(format!("A search may have {SEARCH_MAX} characters at most; this one has {length}.")).into()
+        );
+    }
     // PostgreSQL's texts can't have a U+0000, and SQLite's functions stop at one; nothing that is stored has any.
     let escaped =
         text.trim().to_lowercase().replace('\0', "\u{fffd}").replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
+    Ok(format!("%{escaped}%"))
 }

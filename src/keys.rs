@@ -33,6 +33,9 @@ pub struct Keys {
     audience: String,
 }
 
+/// The least that a secret has, in characters.
+const SECRET_MIN: usize = 32;
+
 /// What a link or token is for: one made for one purpose is worth nothing for another.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {
@@ -132,6 +135,11 @@ pub enum KeysError {
     /// A file in the directory of keys is none.
     #[error("{0}: not an Ed25519 private key in PKCS#8 (DER)")]
     NotAKey(PathBuf),
+    /// The file of the secret was cut short.
+    #[error(
+        "{0}: a secret has at least {SECRET_MIN} characters; remove the file to have another one made, which ends all sessions and links"
+    )]
+    ShortSecret(PathBuf),
     /// The secret is missing.
     #[error("no secret for links: set KEYHOLDER_SECRET")]
     NoSecret,
@@ -254,7 +262,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
 /// The secret beside the SQLite file, made when it is not there yet.
 fn secret_beside(path: &Path) -> Result<String, KeysError> {
     if path.exists() {
-        return fs::read_to_string(path).map_err(at(path));
+        // Cut short, it would make links that anybody can make.
+        let secret = fs::read_to_string(path).map_err(at(path))?;
+        return if secret.len() >= SECRET_MIN { Ok(secret) } else { Err(KeysError::ShortSecret(path.to_owned())) };
     }
     let mut bytes = [0; 32];
     rand::fill(&mut bytes).map_err(|_| at(path)(io::Error::other("the machine has no randomness to give")))?;
@@ -304,13 +314,16 @@ fn read_directory(directory: &Path) -> Result<Signing, KeysError> {
     Ok((kid, signing, verifying))
 }
 
-/// Writes a file that only its owner can read; never over one that is there.
+/// Writes a file that only its owner can read: whole or not at all, and never over one that is there.
 fn write_private(path: &Path, content: &[u8]) -> Result<(), KeysError> {
     use std::io::Write;
+    let draft = path.with_extension("draft");
     let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(at(path))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(at(path))
+    let mut file = options.open(&draft).map_err(at(&draft))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(at(&draft))?;
+    fs::hard_link(&draft, path).map_err(at(path))?;
+    fs::remove_file(&draft).map_err(at(&draft))
 }

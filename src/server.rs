@@ -112,16 +112,15 @@ impl Running {
     /// Takes no more requests, lets those under way end, tells listeners to come back (R3).
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        for task in self.tasks {
-            let abort = task.abort_handle();
-            if tokio::time::timeout(DRAIN, task).await.is_err() {
-                tracing::warn!("requests were still under way after {DRAIN:?} and are cut off");
-                abort.abort();
-            }
-        }
-        // Sockets and detached mutations hold on to the receiver until they are done.
-        if tokio::time::timeout(DRAIN, self.stop.closed()).await.is_err() {
-            tracing::warn!("sockets were still open after {DRAIN:?} and are cut off");
+        let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
+        let ended = async {
+            futures_util::future::join_all(self.tasks).await;
+            // Sockets and detached mutations hold on to the receiver until they are done.
+            self.stop.closed().await;
+        };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            tracing::warn!("requests or sockets were still open after {DRAIN:?} and are cut off");
+            aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
         self.app.db.close().await;
     }

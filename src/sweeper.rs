@@ -6,7 +6,7 @@
 use crate::{
     app::App,
     connections,
-    db::{Sql, model, select},
+    db::{by_id, model, select},
     error::Result,
     invitations,
 };
@@ -15,6 +15,7 @@ use entity::{
     connection::{self, ConnectionStatus},
     invitation::{self, InvitationStatus},
 };
+use sea_orm::EntityTrait;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -36,49 +37,49 @@ pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
     }
 }
 
-/// Writes down all that has expired by now.
+/// Writes down all that has expired by now. A row that can't be is told in the log and left; the others don't wait for it.
 pub async fn sweep(app: &App) -> Result<()> {
-    while connections(app).await? {}
-    while invitations(app).await? {}
+    while batch(app, due::<connection::Entity>(app).await?, connection).await {}
+    while batch(app, due::<invitation::Entity>(app).await?, invitation).await {}
     Ok(())
 }
 
-fn due<E: sea_orm::EntityTrait>(app: &App) -> Sql {
-    select::<E>("x")
-        .push(" WHERE x.status = 'pending' AND x.expires_at <= ")
-        .bind(app.now())
-        .push(&format!(" ORDER BY x.expires_at LIMIT {BATCH}"))
+async fn due<E: EntityTrait>(app: &App) -> Result<Vec<E::Model>> {
+    let due = select::<E>("x").push(" WHERE x.status = 'pending' AND x.expires_at <= ").bind(app.now());
+    due.push(&format!(" ORDER BY x.expires_at LIMIT {BATCH}")).all(app.reader(), model("x")).await
 }
 
-async fn connections(app: &App) -> Result<bool> {
-    let rows: Vec<connection::Model> = due::<connection::Entity>(app).all(app.reader(), model("x")).await?;
+/// Answers whether any row of the batch was dealt with, so that there may be more.
+async fn batch<R>(app: &App, rows: Vec<R>, sweep: impl AsyncFn(&App, &R) -> Result<()>) -> bool {
+    let mut done = false;
     for row in &rows {
-        app.tx(async |tx| {
-            let addressed = connections::ops::addressed_users(tx.db(), [row.client_email_key.as_str()].into_iter()).await?;
-            tx.hold([LogId::from(row.agency_id)].into_iter().chain(addressed.into_values().map(LogId::from)).collect()).await?;
-            let row: Option<connection::Model> =
-                select::<connection::Entity>("x").push(" WHERE x.id = ").bind(row.id).one(tx.db(), model("x")).await?;
-            let expired =
-                row.filter(|row| row.status == ConnectionStatus::Pending && row.status_at(tx.now()) == ConnectionStatus::Expired);
-            connections::ops::expire(tx, expired.as_slice()).await
-        })
-        .await?;
+        match sweep(app, row).await {
+            Ok(()) => done = true,
+            Err(error) => tracing::error!(cause = %error.cause(), "what has expired could not be written down"),
+        }
     }
-    Ok(!rows.is_empty())
+    done
 }
 
-async fn invitations(app: &App) -> Result<bool> {
-    let rows: Vec<invitation::Model> = due::<invitation::Entity>(app).all(app.reader(), model("x")).await?;
-    for row in &rows {
-        app.tx(async |tx| {
-            tx.hold(vec![LogId::from(row.account_id)]).await?;
-            let row: Option<invitation::Model> =
-                select::<invitation::Entity>("x").push(" WHERE x.id = ").bind(row.id).one(tx.db(), model("x")).await?;
-            let expired =
-                row.filter(|row| row.status == InvitationStatus::Pending && row.status_at(tx.now()) == InvitationStatus::Expired);
-            invitations::ops::expire(tx, expired.as_slice()).await
-        })
-        .await?;
-    }
-    Ok(!rows.is_empty())
+async fn connection(app: &App, row: &connection::Model) -> Result<()> {
+    app.tx(async |tx| {
+        let addressed = connections::ops::addressed_users(tx.db(), [row.client_email_key.as_str()].into_iter()).await?;
+        tx.hold([LogId::from(row.agency_id)].into_iter().chain(addressed.into_values().map(LogId::from)).collect()).await?;
+        let row = by_id::<connection::Entity>(tx.db(), row.id).await?;
+        let expired =
+            row.filter(|row| row.status == ConnectionStatus::Pending && row.status_at(tx.now()) == ConnectionStatus::Expired);
+        connections::ops::expire(tx, expired.as_slice()).await
+    })
+    .await
+}
+
+async fn invitation(app: &App, row: &invitation::Model) -> Result<()> {
+    app.tx(async |tx| {
+        tx.hold(vec![LogId::from(row.account_id)]).await?;
+        let row = by_id::<invitation::Entity>(tx.db(), row.id).await?;
+        let expired =
+            row.filter(|row| row.status == InvitationStatus::Pending && row.status_at(tx.now()) == InvitationStatus::Expired);
+        invitations::ops::expire(tx, expired.as_slice()).await
+    })
+    .await
 }

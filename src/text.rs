@@ -96,7 +96,7 @@ pub fn email(text: &str) -> Result<Email, &'static str> {
     let (local, domain) = address.rsplit_once('@').ok_or(wrong)?;
     let domain = idna::domain_to_ascii_strict(domain).map_err(|_| wrong)?;
     lettre::Address::new(local, &domain).map_err(|_| wrong)?;
-    let local: String = local.nfkc().flat_map(char::to_lowercase).nfc().collect();
+    let local: String = local.chars().flat_map(char::to_lowercase).nfc().collect();
     Ok(Email { key: format!("{local}@{domain}"), address })
 }
 

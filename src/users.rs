@@ -145,18 +145,19 @@ pub async fn list(
     search: Option<&str>,
 ) -> Result<Connection<AccountUserEdge>> {
     let (db, window) = (ctx.app().reader(), page.window(format!("users of {account}"))?);
+    let part = search.map(crate::db::contains).transpose()?;
     let filtered = |sql: Sql| {
         let sql = sql.bind(account);
         let sql = match levels {
-            Some(levels) => sql.push(" AND m.level IN ").list(levels.iter().copied()),
+            Some(levels) => sql.push(" AND m.level IN ").distinct(levels),
             None => sql,
         };
-        match search.map(crate::db::contains) {
+        match &part {
             Some(part) => sql
-                .push(" AND (LOWER(u.name) LIKE ")
-                .bind(part.clone())
+                .push(" AND (u.name_key LIKE ")
+                .bind(part.as_str())
                 .push(" ESCAPE '\\' OR u.username_key LIKE ")
-                .bind(part)
+                .bind(part.as_str())
                 .push(" ESCAPE '\\')"),
             None => sql,
         }
@@ -168,11 +169,14 @@ pub async fn list(
     if let Some(key) = &window.before {
         sql = beyond(sql, key, (">", "<"))?;
     }
-    let order =
-        if window.backwards() { " ORDER BY m.level, u.name DESC, m.id DESC" } else { " ORDER BY m.level DESC, u.name, m.id" };
+    let order = if window.backwards() {
+        " ORDER BY m.level, u.name_key DESC, m.id DESC"
+    } else {
+        " ORDER BY m.level DESC, u.name_key, m.id"
+    };
     let rows = sql.push(order).push(&format!(" LIMIT {}", window.limit())).all(db, seen(ctx.actor().await?)).await?;
     let total = if Asked::of(ctx).total() { filtered(Sql::new(format!("SELECT count(*){FROM}"))).count(db).await? } else { 0 };
-    let key = |place: &AccountUser| vec![(place.level as i16).to_string(), place.user.row.name.clone(), place.id.to_string()];
+    let key = |place: &AccountUser| vec![(place.level as i16).to_string(), place.user.row.name_key.clone(), place.id.to_string()];
     Ok(window.page(rows, total, |node, cursor| AccountUserEdge { cursor, node }, key))
 }
 
@@ -185,7 +189,7 @@ fn beyond(sql: Sql, key: &[String], (level_is, rest_is): (&str, &str)) -> Result
     };
     let (level, name, id) = parts.ok_or_else(|| Denied::BadRequest("That is no cursor of this list.".into()))?;
     let sql = sql.push(&format!(" AND (m.level {level_is} ")).bind(level).push(" OR m.level = ").bind(level);
-    let sql = sql.push(&format!(" AND (u.name {rest_is} ")).bind(name.as_str()).push(" OR u.name = ").bind(name.as_str());
+    let sql = sql.push(&format!(" AND (u.name_key {rest_is} ")).bind(name.as_str()).push(" OR u.name_key = ").bind(name.as_str());
     Ok(sql.push(&format!(" AND m.id {rest_is} ")).bind(id).push("))"))
 }
 

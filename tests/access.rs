@@ -131,6 +131,31 @@ async fn another_account_shows_its_name_alone(app: &TestApp) {
     assert!(seen.iter().all(|(key, value)| key == "id" || key == "name" || value.is_null()), "{seen:?}");
 }
 
+/// L6: who reads a client's log through a connection reads nothing in it that is for direct users alone.
+async fn l6_a_log_read_through_a_connection(app: &TestApp) {
+    let (one, two) = (app.agency("olga@one.example").await, app.agency("otto@two.example").await);
+    let client = app.person("carl@client.example").await;
+    client.plan("PREMIUM").await.ok();
+    client.invite(&["secret@client.example"], "VIEWER").await.ok();
+    one.connect(&client, "ADMIN").await;
+    let other = two.connect(&client, "MANAGER").await;
+    client.set_level(&other, "VIEWER").await.ok();
+    let query = "{ account { auditLog { nodes { kind summary actor { name } subject { __typename ... on Invitation { email } ... on ClientConnection { agency { name } } } } } } }";
+    let own = client.ask(query, Value::Null).await.ok().to_string();
+    assert!(own.contains("secret@client.example") && own.contains("otto's account"), "{own}");
+    let there = one.acting_in(&client.account).await.ask(query, Value::Null).await;
+    let text = there.ok().to_string();
+    for secret in ["secret@client.example", "otto"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    assert!(
+        text.contains("olga's account")
+            && text.contains("carl invited somebody.")
+            && text.contains("Somebody let an agency into a client."),
+        "{text}"
+    );
+}
+
 /// L8: when access has ended, what is of the account says so, and the way on still works.
 async fn l8_the_way_on(app: &TestApp) {
     let owner = app.agency("olga@agency.example").await;
@@ -210,6 +235,7 @@ on_both_databases!(
     threat_45_foreign_ids,
     what_is_no_id_is_a_bad_request,
     another_account_shows_its_name_alone,
+    l6_a_log_read_through_a_connection,
     l8_the_way_on,
     l5_the_database_holds_one_owner,
     e1_logs_have_no_gaps,

@@ -378,6 +378,20 @@ async fn lists_are_paged(app: &TestApp) {
     }
 }
 
+/// A search finds a name however it is written, on either database.
+async fn a_search_knows_more_than_ascii(app: &TestApp) {
+    let query = "mutation($i: SignUpInput!) { signUp(input: $i) { user { id } account { id } credentials { accessToken refreshToken } userErrors { code } } }";
+    let input = json!({ "email": "o@x.example", "password": crate::support::people::PASSWORD, "name": "Özgür Ökö", "accountName": "Ökologie GmbH" });
+    let person = Person::of(app, "o@x.example", app.ask(query, json!({ "i": input })).await.payload());
+    for search in ["özgür", "ÖZGÜR", "Ökö"] {
+        let users =
+            person.ask("query($s: String!) { account { users(search: $s) { totalCount } } }", json!({ "s": search })).await;
+        assert_eq!(users.payload()["users"]["totalCount"], 1, "{search}");
+    }
+    let accounts = person.ask("{ viewer { accounts(search: \"ÖKOLOGIE\") { totalCount } } }", Value::Null).await;
+    assert_eq!(accounts.payload()["accounts"]["totalCount"], 1);
+}
+
 /// C3: whoever has the link may answer for an account of theirs; the person who was asked then learns that it was answered,
 /// not for which account, by whom, nor how far.
 async fn c3_the_addressee_learns_no_more_than_that(app: &TestApp) {
@@ -453,6 +467,7 @@ on_both_databases!(
     threat_54_a_request_lives_seven_days,
     c5_what_an_approval_refuses,
     c5_one_active_connection_under_a_race,
+    a_search_knows_more_than_ascii,
     c3_the_addressee_learns_no_more_than_that,
     c6_one_mail_when_owner_and_requester_are_one,
     c9_who_may_end_a_connection,

@@ -229,6 +229,22 @@ async fn no_text_is_a_fault(app: &TestApp) {
         let reply = owner.ask(&format!("query($s: String!) {{ {list} }}"), json!({ "s": nul })).await;
         assert!(reply.ok().to_string().contains("\"totalCount\":0"), "{}", reply.0);
     }
+    // Nor is there too much of anything: what may be repeated counts once, what may be long has a length.
+    let many = |name: &str| json!({ "l": vec![name; 20_000] });
+    owner.ask("query($l: [UserLevel!]) { account { users(level: $l) { totalCount } } }", many("VIEWER")).await.ok();
+    owner.ask("query($l: [EventKind!]) { account { auditLog(kinds: $l) { totalCount } } }", many("USER_INVITED")).await.ok();
+    owner
+        .ask("query($l: [ClientConnectionStatus!]) { account { clientConnections(status: $l) { totalCount } } }", many("ACTIVE"))
+        .await
+        .ok();
+    owner
+        .ask("query($l: [InvitationStatus!]) { account { invitations(status: $l) { totalCount } } }", many("PENDING"))
+        .await
+        .ok();
+    let long = owner
+        .ask("query($s: String!) { account { users(search: $s) { totalCount } } }", json!({ "s": "x".repeat(60_000) }))
+        .await;
+    assert_eq!(long.codes(), ["BAD_REQUEST"]);
     let forged = base64::Engine::encode(
         &base64::engine::general_purpose::URL_SAFE_NO_PAD,
         "one's accounts\u{1f}a\u{0}b\u{1f}01a2054e-2e8b-7139-9e40-ff89d1a8b2e6",

@@ -50,6 +50,17 @@ async fn i1_one_address_one_user(app: &TestApp) {
     assert!(replies.iter().flat_map(|reply| reply.user_errors()).all(|error| error == "TAKEN at email"));
 }
 
+/// I1: people of one name who sign up at once each get a username of their own.
+async fn i1_one_name_many_usernames(app: &TestApp) {
+    let replies = join_all((0..8).map(|n| {
+        let input = json!({ "i": { "email": format!("ann{n}@x.example"), "password": PASSWORD, "name": "Ann Lee" } });
+        app.ask(SIGN_UP, input)
+    }))
+    .await;
+    let names: BTreeSet<_> = replies.iter().map(|reply| reply.payload()["user"]["username"].to_string()).collect();
+    assert_eq!(names.len(), 8);
+}
+
 /// I1: who proves the mailbox ends the sessions that somebody else may have begun with it, and keeps their own.
 async fn i1_a_squatter_is_put_out(app: &TestApp) {
     let squatter = app.newcomer("victim@x.example").await;
@@ -244,6 +255,7 @@ async fn threat_55_nothing_secret_is_at_rest(app: &TestApp) {
 on_both_databases!(
     i1_signing_up,
     i1_one_address_one_user,
+    i1_one_name_many_usernames,
     i1_a_squatter_is_put_out,
     threat_37_a_wrong_login_and_a_wrong_password_read_the_same,
     i3_a_stale_token_is_told,

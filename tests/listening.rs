@@ -64,6 +64,46 @@ async fn threat_30_far_behind_is_caught_up(app: &TestApp) {
     assert_eq!(seen_near.iter().collect::<std::collections::BTreeSet<_>>().len(), 300);
 }
 
+/// E3, E5, THREATS 30: listeners at different places of a long log share what is kept of it, and each hears all, in order, once.
+async fn threat_30_listeners_apart_share_a_feed(app: &TestApp) {
+    use keyholder::app::Happening;
+    let owner = app.agency("olga@agency.example").await;
+    let start = cursor(&owner).await;
+    let connection: entity::ConnectionId = owner.request_one("c@x.example").await.parse().unwrap();
+    let (log, kind) =
+        (owner.account.parse::<entity::AccountId>().unwrap().into(), entity::event::EventKind::ClientAccessRequested);
+    let grow = async |count: usize| {
+        app.tx(async |tx| {
+            tx.hold(vec![log]).await?;
+            for _ in 0..count {
+                tx.append(Happening::by_itself(kind, connection.0), [log]);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    };
+    grow(700).await;
+    let mut behind = owner.socket().await;
+    behind.subscribe("1", CONNECTIONS, json!({ "after": start })).await;
+    let first = behind.change().await.cursor;
+    let mut ahead = owner.socket().await;
+    ahead.subscribe("1", CONNECTIONS, json!({ "after": cursor(&owner).await })).await;
+    let mut middle = owner.socket().await;
+    middle.subscribe("1", CONNECTIONS, json!({ "after": first })).await;
+    grow(5).await;
+    for _ in 0..5 {
+        ahead.change().await;
+    }
+    let (mut all, mut rest) = (vec![first], Vec::new());
+    for _ in 0..705 {
+        all.push(behind.change().await.cursor);
+        rest.push(middle.change().await.cursor);
+    }
+    assert_eq!(all[1..], rest);
+    assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 706, "nothing twice, nothing left out");
+}
+
 async fn account_of(person: &crate::support::people::Person<'_>, connection: &str) -> String {
     let query = "query($c: ID!) { node(id: $c) { ... on ClientConnection { client { id } } } }";
     person.ask(query, json!({ "c": connection })).await.payload()["client"]["id"].as_str().unwrap().to_owned()
@@ -185,6 +225,7 @@ async fn e3_over_sse(app: &TestApp) {
 
 on_both_databases!(
     threat_30_far_behind_is_caught_up,
+    threat_30_listeners_apart_share_a_feed,
     e4_the_stream_ends_with_the_access,
     who_hears_of_what,
     e3_wrong_cursors,

@@ -77,6 +77,10 @@ async fn r4_a_wrong_setting_is_named(place: Place) {
     assert!(run(&["serve", "--dev", "--listen", "0.0.0.0:0"], &[]).contains("loopback"), "R1: --dev is for this machine");
     assert!(run(&["serve", "--dev"], &[("KEYHOLDER_LISTEN", "nonsense")]).contains("KEYHOLDER_LISTEN"));
     assert!(run(&["serve", "--dev", "--request-ttl", "soon"], &[]).contains("--request-ttl"));
+    std::fs::write(place.directory().join("cut.secret"), "").unwrap();
+    let cut =
+        run(&["serve", "--dev", "--listen", "127.0.0.1:0"], &[("KEYHOLDER_SECRET", ""), ("DATABASE_URL", "sqlite://cut.db")]);
+    assert!(cut.contains("cut.secret"), "a secret that was cut short makes links that anybody can make: {cut}");
     assert!(run(&["serve", "--dev"], &[("DATABASE_URL", "mysql://x")]).contains("DATABASE_URL"));
     assert!(run(&["serve", "--dev", "--config", "missing.toml"], &[]).contains("missing.toml"));
     std::fs::write(place.directory().join("wrong.toml"), "listem = \"127.0.0.1:0\"\n").unwrap();

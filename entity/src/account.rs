@@ -12,6 +12,8 @@ pub struct Model {
     pub id: AccountId,
     /// The organisation's name.
     pub name: String,
+    /// What a list is ordered and searched by: lower case, which one database's own functions know for ASCII alone.
+    pub name_key: String,
     /// Whether it is still open.
     pub status: AccountStatus,
     /// Which levels and how many seats it has.

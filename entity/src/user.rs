@@ -12,6 +12,8 @@ pub struct Model {
     pub id: UserId,
     /// As they call themselves.
     pub name: String,
+    /// What a list is ordered and searched by: lower case, which one database's own functions know for ASCII alone.
+    pub name_key: String,
     /// As they wrote it.
     pub username: String,
     /// What makes the username unique: lower case.

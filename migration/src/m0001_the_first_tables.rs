@@ -14,6 +14,7 @@ CREATE TABLE logs (
 CREATE TABLE users (
     id uuid PRIMARY KEY REFERENCES logs (id),
     name text NOT NULL,
+    name_key text NOT NULL,
     username text NOT NULL,
     username_key text NOT NULL UNIQUE,
     email text NOT NULL,
@@ -40,6 +41,7 @@ CREATE INDEX members_user ON members (user_id);
 CREATE TABLE accounts (
     id uuid PRIMARY KEY REFERENCES logs (id),
     name text NOT NULL,
+    name_key text NOT NULL,
     status text NOT NULL,
     plan text NOT NULL,
     owner_id uuid NOT NULL,

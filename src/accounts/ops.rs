@@ -19,6 +19,7 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
     let account = account::Model {
         id,
         name: name.to_owned(),
+        name_key: name.to_lowercase(),
         status: account::AccountStatus::Active,
         plan: account::Plan::Free,
         owner_id: owner.id,

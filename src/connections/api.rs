@@ -51,6 +51,7 @@ pub async fn list(
     search: Option<&str>,
 ) -> Result<Connection<ClientConnectionEdge>> {
     let now = ctx.app().now();
+    let part = search.map(contains).transpose()?;
     let scope = |sql: Sql| {
         let sql = match side {
             Side::Agency => sql.push(" WHERE c.agency_id = ").bind(account),
@@ -60,16 +61,16 @@ pub async fn list(
             // A pending one whose time is over counts as expired, whether or not it was written down yet (E6).
             Some(status) => {
                 let sql = sql.push(" AND CASE WHEN c.status = 'pending' AND c.expires_at <= ").bind(now);
-                sql.push(" THEN 'expired' ELSE c.status END IN ").list(status.iter().copied())
+                sql.push(" THEN 'expired' ELSE c.status END IN ").distinct(status)
             }
             None => sql,
         };
-        let Some(part) = search.map(contains) else { return sql };
+        let Some(part) = &part else { return sql };
         let sql = sql
             .push(" AND (c.client_email_key LIKE ")
-            .bind(part.clone())
+            .bind(part.as_str())
             .push(" ESCAPE '\\' OR EXISTS (SELECT 1 FROM accounts a");
-        sql.push(" WHERE a.id = c.client_id AND LOWER(a.name) LIKE ").bind(part).push(" ESCAPE '\\'))")
+        sql.push(" WHERE a.id = c.client_id AND a.name_key LIKE ").bind(part.as_str()).push(" ESCAPE '\\'))")
     };
     page_of(ctx, page, &format!("{account} as {}", side.name()), scope).await
 }

@@ -63,7 +63,9 @@ async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &LinkOrId<Connect
     // Who bears the link may answer, and who has the address and proved it (C3); nobody else learns that there is a request.
     let row = peeked
         .filter(|row| matches!(named, LinkOrId::Token(_)) || actor.verified_email_key() == Some(row.client_email_key.as_str()));
-    let row = find(tx, row.ok_or_else(|| no_such(field))?.id).await?.ok_or_else(|| no_such(field))?;
+    // Read again now that it is held, and named again: a link that was replaced meanwhile is dead.
+    let row = row.ok_or_else(|| no_such(field))?.id;
+    let row = peek(app, tx, named).await?.filter(|again| again.id == row).ok_or_else(|| no_such(field))?;
     rules::answerable(&row, tx.now(), field)?;
     Ok((actor, row))
 }

@@ -22,8 +22,8 @@ use entity::{
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// How many places of each connection are loaded with a list; a longer list of them is paged by its own field.
-const PLACES: i64 = 21;
+/// How many places of each connection are loaded with a list: its first page, whatever its size, and one more.
+const PLACES: i64 = 101;
 
 /// One agency's access to one client, from the request on.
 #[derive(Clone, Debug, SimpleObject)]
@@ -87,7 +87,7 @@ impl ClientConnection {
 
 #[ComplexObject]
 impl ClientConnection {
-    /// Which of the agency's users may act in the client's account, and at which level: the highest first.
+    /// Which of the agency's users may act in the client's account, and at which level, in the order in which they were added.
     #[graphql(complexity = "5 + first.unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
     async fn users(
         &self,
@@ -199,12 +199,11 @@ async fn load_places(
     limit: i64,
 ) -> Result<HashMap<ConnectionId, Places>> {
     let counted = "SELECT p.*, ROW_NUMBER() OVER (PARTITION BY p.connection_id ORDER BY p.id) AS place, \
-                   COUNT(*) OVER (PARTITION BY p.connection_id) AS total FROM places p WHERE p.connection_id IN ";
-    let sql = Sql::new(format!("SELECT {}, p.total AS total FROM (", columns::<place::Entity>("p")))
-        .push(counted)
-        .list(ids.iter().copied());
+                   (SELECT count(*) FROM places q WHERE q.connection_id = p.connection_id) AS total \
+                   FROM places p WHERE p.connection_id IN ";
+    let sql = Sql::new(format!("SELECT {}, p.total AS total FROM (", columns::<place::Entity>("p")));
+    let sql = sql.push(counted).list(ids.iter().copied());
     let sql = match after {
-        // The number of the whole is told by the first page; what follows counts on from the cursor.
         Some(after) => sql.push(" AND p.id > ").bind(after),
         None => sql,
     };
@@ -238,8 +237,10 @@ impl Wants {
 
     /// What a list asks of its nodes.
     pub fn of(asked: &Asked<'_>) -> Self {
-        let people = asked.node("requestedBy") || asked.node("decidedBy");
-        Self { people, delivery: asked.node("delivery"), places: asked.node("users") }
+        // A place leads back to its connection, of which anything may be asked.
+        let places = asked.node("users");
+        let people = places || asked.node("requestedBy") || asked.node("decidedBy");
+        Self { people, delivery: places || asked.node("delivery"), places }
     }
 }
 
@@ -317,18 +318,12 @@ impl Relations {
     }
 }
 
-/// Connections by id, for the events that tell of them: whoever reads them may read the log.
-pub async fn of_events(app: &App, actor: &Actor, ids: Vec<ConnectionId>) -> Result<Vec<ClientConnection>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids).all(app.reader(), model("c")).await?;
-    view(app, actor, rows, Wants::ONE).await
-}
-
 /// Connections that the actor may know of by id: those of the account that they act in, if they may see such a list or
 /// have a place on it, those addressed to them, and the one that they act through.
 pub async fn load_visible(app: &App, actor: &Actor, ids: &[ConnectionId]) -> Result<Vec<ClientConnection>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let seat = actor.seat_if_any();
     let here = |permission| seat.filter(|seat| seat.may(permission)).map(|seat| seat.account.id);
     let direct = seat.filter(|seat| seat.via.is_none()).map(|seat| seat.account.id);

@@ -38,7 +38,7 @@ pub struct Event {
     actor: Option<User>,
     /// The agency, when the actor acted through a connection.
     via: Option<Account>,
-    /// What it happened to; null when it is gone, or was a session.
+    /// What it happened to; null when it is gone, was a session, or is not for the viewer to see.
     subject: Option<Box<Node>>,
     /// The value before, where one changed.
     before: Option<String>,
@@ -87,7 +87,7 @@ pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &Event
             None => sql,
         };
         match &filter.kinds {
-            Some(kinds) => sql.push(" AND e.kind IN ").list(kinds.iter().copied()),
+            Some(kinds) => sql.push(" AND e.kind IN ").distinct(kinds),
             None => sql,
         }
     };
@@ -144,8 +144,10 @@ impl Subjects {
         let people = events.iter().filter_map(|event| event.actor_id).chain(ids(Subject::User).map(UserId)).collect();
         let users = users::load(app.reader(), Some(actor), people).await?;
         let members = members(app, actor, ids(Subject::Member).map(MemberId).collect()).await?;
-        let invitations = invitations::of_events(app, actor, ids(Subject::Invitation).map(InvitationId).collect()).await?;
-        let connections = connections::view::of_events(app, actor, ids(Subject::Connection).map(ConnectionId).collect()).await?;
+        let invitations =
+            invitations::load_visible(app, actor, &ids(Subject::Invitation).map(InvitationId).collect::<Vec<_>>()).await?;
+        let connections =
+            connections::view::load_visible(app, actor, &ids(Subject::Connection).map(ConnectionId).collect::<Vec<_>>()).await?;
         Ok(Self {
             accounts,
             users,
@@ -189,18 +191,24 @@ pub async fn view_events(app: &App, actor: &Actor, events: &[event::Model]) -> R
 
 fn seen(event: &event::Model, subjects: &Subjects) -> Event {
     let subject = subjects.node(event.kind.subject(), event.subject_id);
-    // What others agreed on is told to whom it was addressed first, but not by whom it was done.
-    let of_others = matches!(&subject, Some(Node::ClientConnection(connection)) if connection.is_of_others());
-    let told = event.kind == EventKind::ClientAccessRequested || !of_others;
-    let actor = event.actor_id.filter(|_| told).and_then(|id| subjects.users.get(&id)).cloned();
-    let via = event.via_id.and_then(|id| subjects.accounts.get(&id)).cloned();
+    // Who reads the log may not read all that it tells of: an agency's user in a client's account sees no invitations there,
+    // nor what the client agreed on with others (L6). And what others agreed on is told to whom it was addressed first, but
+    // not by whom it was done (C3).
+    let about_connection = event.kind.subject() == Subject::Connection;
+    let hidden = match &subject {
+        Some(Node::ClientConnection(connection)) => connection.is_of_others() && event.kind != EventKind::ClientAccessRequested,
+        subject => about_connection && subject.is_none(),
+    };
+    let actor = event.actor_id.filter(|_| !hidden).and_then(|id| subjects.users.get(&id)).cloned();
+    let via = event.via_id.filter(|_| !hidden).and_then(|id| subjects.accounts.get(&id)).cloned();
     let (about, client) = match &subject {
         Some(Node::Account(account)) => (account.title(), ""),
         Some(Node::User(user)) => (user.title(), ""),
         Some(Node::AccountUser(member)) => (member.user.title(), ""),
         Some(Node::Invitation(invitation)) => (invitation.address(), ""),
         Some(Node::ClientConnection(connection)) => (connection.agency_name(), connection.client_name()),
-        Some(Node::ConnectionUser(_) | Node::Event(_)) | None => ("", ""),
+        Some(Node::ConnectionUser(_) | Node::Event(_)) | None if about_connection => ("an agency", "a client"),
+        Some(Node::ConnectionUser(_) | Node::Event(_)) | None => ("somebody", ""),
     };
     let names = Names {
         actor: actor.as_ref().map(|user| user.title().to_owned()).or_else(|| event.actor_id.map(|_| "Somebody".to_owned())),

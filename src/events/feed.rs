@@ -102,7 +102,7 @@ struct Feed {
 struct Recent {
     entries: VecDeque<Arc<Entry>>,
     /// The number of the last entry; without entries, the number after which to read.
-    head: Option<i64>,
+    head: i64,
     /// Which wake-up they were read after.
     seen: Option<u64>,
 }
@@ -111,23 +111,39 @@ impl Feed {
     /// What comes after a number, at most a page of it. `anew`: even if nothing has woken this feed.
     async fn after(&self, app: &App, number: i64, anew: bool) -> Result<Vec<Arc<Entry>>> {
         let mut recent = self.recent.lock().await;
-        let head = *recent.head.get_or_insert(number);
-        let oldest = recent.entries.front().map_or(head, |entry| entry.number - 1);
-        if number < oldest {
+        let wakeup = *self.wakeups.borrow();
+        if recent.head < number {
+            // Ahead of what is kept: what is kept is of no use to who follows the log's end, so it begins there.
+            *recent = Recent { head: number, ..Recent::default() };
+        }
+        if anew || recent.seen != Some(wakeup) {
+            recent.read_on(app, self.log, wakeup).await?;
+        }
+        if number < recent.begins_after() {
+            // Behind what is kept: this listener is slow alone, and the others don't wait for it.
             drop(recent);
             return read(app, self.log, number).await;
         }
-        let wakeup = *self.wakeups.borrow();
-        if anew || recent.seen != Some(wakeup) {
-            let new = read(app, self.log, head).await?;
-            // A full page may not be all.
-            recent.seen = (new.len() < KEPT).then_some(wakeup);
-            recent.head = new.last().map(|entry| entry.number).or(recent.head);
-            recent.entries.extend(new);
-            let surplus = recent.entries.len().saturating_sub(KEPT);
-            recent.entries.drain(..surplus);
-        }
         Ok(recent.entries.iter().filter(|entry| entry.number > number).cloned().collect())
+    }
+}
+
+impl Recent {
+    /// Everything after this number, up to the head, is kept.
+    fn begins_after(&self) -> i64 {
+        self.entries.front().map_or(self.head, |entry| entry.number - 1)
+    }
+
+    /// Reads what the log has grown by, and keeps the latest.
+    async fn read_on(&mut self, app: &App, log: LogId, wakeup: u64) -> Result<()> {
+        let new = read(app, log, self.head).await?;
+        // A full page may not be all.
+        self.seen = (new.len() < KEPT).then_some(wakeup);
+        self.head = new.last().map_or(self.head, |entry| entry.number);
+        self.entries.extend(new);
+        let surplus = self.entries.len().saturating_sub(KEPT);
+        self.entries.drain(..surplus);
+        Ok(())
     }
 }
 

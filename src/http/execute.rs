@@ -161,10 +161,10 @@ pub fn is_request_error(response: &Response) -> bool {
     response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty())
 }
 
-/// Whether an error of a response is our fault and not the client's.
-pub fn is_fault(response: &Response) -> bool {
-    let internal = Value::from("INTERNAL");
-    response.errors.iter().filter_map(|error| error.extensions.as_ref()?.get("code")).any(|code| *code == internal)
+/// Whether an error of a response has this code.
+pub fn has_code(response: &Response, code: &str) -> bool {
+    let code = Value::from(code);
+    response.errors.iter().filter_map(|error| error.extensions.as_ref()?.get("code")).any(|found| *found == code)
 }
 
 /// A response as the specification has it on the wire: a refused request has no `data` at all.

@@ -8,7 +8,9 @@
 use super::{
     RequestId, Server,
     execute::{self, Operation, Params, Wire},
-    origin, ws,
+    origin,
+    seal::RETRY_AFTER,
+    ws,
 };
 use crate::actor::Caller;
 use async_graphql::{Response as Answer, ServerError, parser::types::OperationType};
@@ -93,7 +95,11 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
     }
     let mut answer = execute::answer(server, caller, id, operation).await;
     let headers = std::mem::take(&mut answer.http_headers);
-    let mut response = write(accept.media, status(accept.media, &answer), &answer);
+    let status = status(accept.media, &answer);
+    let mut response = write(accept.media, status, &answer);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+    }
     response.headers_mut().extend(headers);
     Ok(response)
 }
@@ -226,8 +232,11 @@ fn refuse(accept: Accept, error: ServerError) -> Response {
 }
 
 fn status(media: Media, answer: &Answer) -> StatusCode {
+    if execute::has_code(answer, "OVERLOADED") {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
     match execute::is_request_error(answer) {
-        true if execute::is_fault(answer) => StatusCode::INTERNAL_SERVER_ERROR,
+        true if execute::has_code(answer, "INTERNAL") => StatusCode::INTERNAL_SERVER_ERROR,
         true if media == Media::GraphQl => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     }

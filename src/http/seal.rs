@@ -9,7 +9,7 @@ use crate::{
 use async_graphql::{ErrorExtensionValues, Response, Value};
 
 /// How long a client should wait when the server is overloaded, in seconds.
-const RETRY_AFTER: i32 = 1;
+pub const RETRY_AFTER: i32 = 1;
 
 /// Gives every error of an answer its code.
 pub fn seal(response: &mut Response, id: &RequestId) {

@@ -70,7 +70,9 @@ pub(super) async fn begin_session(
         ended_at: None,
     };
     session::Entity::insert(session.clone().into_active_model()).exec_without_returning(tx.db()).await?;
-    remember_account(tx, user.id, session.account_id).await?;
+    if session.via_id.is_none() {
+        remember_account(tx, user.id, session.account_id).await?;
+    }
     tx.append(Happening::by(user.id, None, EventKind::SignedIn, session.id.0), [user.id.into()]);
     let refresh = refresh_token(&app.keys, session.id, session.generation);
     let credentials = credentials(app, &session, seat.as_ref(), tx.now(), Some(refresh))?;

@@ -24,7 +24,8 @@ pub enum Refresh {
 pub fn refresh(session: &session::Model, generation: i64, now: Moment) -> Refresh {
     match session.generation - generation {
         0 => Refresh::Rotate,
-        1 if now - session.rotated_at <= GRACE => Refresh::Repeat,
+        // A clock that was set back must not bring an old token to life.
+        1 if (TimeDelta::zero()..=GRACE).contains(&(now - session.rotated_at)) => Refresh::Repeat,
         1.. => Refresh::Reuse,
         _ => Refresh::Unknown,
     }
@@ -70,6 +71,7 @@ mod tests {
         assert_eq!(after(5, 1_000_000), Refresh::Rotate);
         assert_eq!(after(4, 30), Refresh::Repeat);
         assert_eq!(after(4, 31), Refresh::Reuse);
+        assert_eq!(after(4, -1), Refresh::Reuse);
         assert_eq!(after(3, 0), Refresh::Reuse);
         assert_eq!(after(6, 0), Refresh::Unknown);
     }

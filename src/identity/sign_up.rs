@@ -1,15 +1,12 @@
 //! What happens when somebody becomes a user, and proves that the mailbox is theirs (I1).
 
-use super::{
-    ops::{Device, SignedIn, begin_session, find_user},
-    passwords,
-};
+use super::ops::{Device, SignedIn, begin_session, find_user};
 use crate::{
     accounts,
     actor::Caller,
     app::{App, Happening, Outgoing, Tx},
     db::{OnTaken, Sql, by_id},
-    error::{Result, UserError, UserErrorCode},
+    error::{Error, Fault, Result, UserError, UserErrorCode},
     invitations,
     keys::{Keys, Purpose},
     text::{self, Email},
@@ -42,7 +39,7 @@ pub async fn sign_up(app: &App, input: SignUp) -> Result<SignedIn> {
     let name = text::name(&input.name, "name")?;
     let account_name = input.account_name.as_deref().map_or_else(|| Ok(name.clone()), |name| text::name(name, "accountName"))?;
     let username = input.username.as_deref().map(|username| text::username(username, "username")).transpose()?;
-    passwords::check(&input.password, &[&name, &email.address], "password")?;
+    app.hasher.check(&input.password, &[&name, &email.address], "password").await?;
     let password_hash = app.hasher.hash(&input.password).await?;
     app.tx(async |tx| {
         let joined = match &input.invitation_token {
@@ -83,9 +80,10 @@ async fn insert_user(
     if exists(tx, "email_key", &email.key).await? {
         return Err(taken("email", "address").into());
     }
+    let chosen = username.is_some();
     let (username, username_key) = match username {
         Some((_, key)) if exists(tx, "username_key", &key).await? => return Err(taken("username", "username").into()),
-        Some(chosen) => chosen,
+        Some(username) => username,
         None => free_username(tx, name).await?,
     };
     let id: UserId = tx.id();
@@ -93,6 +91,7 @@ async fn insert_user(
     let user = user::Model {
         id,
         name: name.to_owned(),
+        name_key: name.to_lowercase(),
         username,
         username_key,
         email: email.address.clone(),
@@ -102,9 +101,14 @@ async fn insert_user(
         last_account_id: None,
         created_at: tx.now(),
     };
-    // Two who sign up at once with the same address: the database lets one in.
+    // Of two who sign up at once the database lets one in. It says which key was taken; a username that nobody chose is no
+    // reason to refuse anybody, so the work is run again and finds another.
     let inserted = user::Entity::insert(user.clone().into_active_model()).exec_without_returning(tx.db()).await;
-    inserted.on_taken(|| taken("email", "address or username").into())?;
+    inserted.on_taken(|which| match which.contains("username") {
+        true if chosen => taken("username", "username").into(),
+        true => Error::Contended(Fault::new("two took the same username at once")),
+        false => taken("email", "address").into(),
+    })?;
     Ok(user)
 }
 

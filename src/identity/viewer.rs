@@ -180,12 +180,13 @@ async fn accounts(
     search: Option<&str>,
 ) -> Result<Connection<AccountAccessEdge>> {
     let (db, window, user) = (ctx.app().reader(), page.window("one's accounts")?, actor.user.id);
+    let part = search.map(contains).transpose()?;
     let scope = |columns: &str| {
         let sql = Sql::new(format!("SELECT {columns} FROM ({WAYS}")).bind(user).push(WAYS_THROUGH).bind(user);
         let sql = sql.push(") w JOIN accounts a ON a.id = w.account_id AND a.status = 'active' LEFT JOIN connections c ON c.id = w.connection_id");
         let sql = sql.push(" WHERE 1 = 1");
-        match search.map(contains) {
-            Some(part) => sql.push(" AND LOWER(a.name) LIKE ").bind(part).push(" ESCAPE '\\'"),
+        match &part {
+            Some(part) => sql.push(" AND a.name_key LIKE ").bind(part.as_str()).push(" ESCAPE '\\'"),
             None => sql,
         }
     };
@@ -197,7 +198,7 @@ async fn accounts(
     if let Some(key) = &window.before {
         sql = beyond(sql, key, "<")?;
     }
-    let order = if window.backwards() { " ORDER BY a.name DESC, w.way DESC" } else { " ORDER BY a.name, w.way" };
+    let order = if window.backwards() { " ORDER BY a.name_key DESC, w.way DESC" } else { " ORDER BY a.name_key, w.way" };
     let read = |row: &sea_orm::QueryResult| {
         let agency: Option<AccountId> = row.try_get("", "c_agency_id")?;
         Ok((row.try_get::<Uuid>("", "way")?, Seat::of_row(row, agency)?))
@@ -214,12 +215,12 @@ async fn accounts(
         via: seat.via.and_then(|row| via.get(&row.id).cloned()),
         node: Account::seen(seat.account, Some(actor)),
     };
-    Ok(window.page(rows, total, edge, |(way, seat)| vec![seat.account.name.clone(), way.to_string()]))
+    Ok(window.page(rows, total, edge, |(way, seat)| vec![seat.account.name_key.clone(), way.to_string()]))
 }
 
 fn beyond(sql: Sql, key: &[String], side: &str) -> Result<Sql> {
     let parts = if let [name, way] = key { Uuid::parse_str(way).ok().map(|way| (name.as_str(), way)) } else { None };
     let (name, way) = parts.ok_or_else(|| Denied::BadRequest("That is no cursor of this list.".into()))?;
-    let sql = sql.push(&format!(" AND (a.name {side} ")).bind(name).push(" OR a.name = ").bind(name);
+    let sql = sql.push(&format!(" AND (a.name_key {side} ")).bind(name).push(" OR a.name_key = ").bind(name);
     Ok(sql.push(&format!(" AND w.way {side} ")).bind(way).push(")"))
 }

@@ -122,7 +122,7 @@ pub async fn of_account(
             .push(" AND CASE WHEN i.status = 'pending' AND i.expires_at <= ")
             .bind(now)
             .push(" THEN 'expired' ELSE i.status END IN ");
-        sql.list(status.iter().copied())
+        sql.distinct(status)
     };
     list(ctx, page, &format!("invitations of {account}"), scope).await
 }
@@ -155,6 +155,9 @@ async fn list(ctx: &Context<'_>, page: &PageArgs, name: &str, scope: impl Fn(Sql
 
 /// Invitations that the actor may know of by id: their account's, if they may invite, and those to their verified address.
 pub async fn load_visible(app: &App, actor: &Actor, ids: &[InvitationId]) -> Result<Vec<Invitation>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let here = actor.seat_if_any().filter(|seat| seat.may(ops::INVITE_USERS)).map(|seat| seat.account.id);
     let sql = select::<invitation::Entity>("i")
         .push(" WHERE i.id IN ")
@@ -162,15 +165,6 @@ pub async fn load_visible(app: &App, actor: &Actor, ids: &[InvitationId]) -> Res
         .push(" AND (i.account_id = ")
         .bind(here);
     let rows = sql.push(" OR i.email_key = ").bind(actor.verified_email_key()).push(")").all(app.reader(), model("i")).await?;
-    view(app, actor, rows).await
-}
-
-/// Invitations by id, for the events that tell of them: whoever reads them may read the log.
-pub async fn of_events(app: &App, actor: &Actor, ids: Vec<InvitationId>) -> Result<Vec<Invitation>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = select::<invitation::Entity>("i").push(" WHERE i.id IN ").list(ids).all(app.reader(), model("i")).await?;
     view(app, actor, rows).await
 }
 

@@ -191,20 +191,14 @@ async fn find(tx: &Tx, id: InvitationId) -> Result<Option<invitation::Model>> {
 /// Joins the account that invited, as the user who is signed in (U2, U5).
 pub async fn accept_invitation(app: &App, caller: &Caller, named: LinkOrId<InvitationId>) -> Result<Seat> {
     app.tx(async |tx| {
-        let row = match &named {
-            LinkOrId::Token(token) => peek_token(app, tx, token).await?,
-            LinkOrId::Id(id) => find(tx, *id).await?,
-        };
+        let row = peek(app, tx, &named).await?;
         let actor = tx.actor(caller, row.iter().map(|row| row.account_id.into()).collect()).await?;
         let field = named.field("invitationId");
         let addressed = |row: &invitation::Model| {
             matches!(named, LinkOrId::Token(_)) || actor.verified_email_key() == Some(row.email_key.as_str())
         };
         // Read again now that the account is held: of two who take the last seat, the second sees the first.
-        let row = match row {
-            Some(row) => find(tx, row.id).await?,
-            None => None,
-        };
+        let row = peek(app, tx, &named).await?;
         let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such invitation for you.").at([field]);
         let row = row.filter(addressed).ok_or_else(unknown)?;
         rules::answerable(&row, tx.now(), field)?;
@@ -217,9 +211,15 @@ pub async fn accept_invitation(app: &App, caller: &Caller, named: LinkOrId<Invit
     .await
 }
 
-async fn peek_token(app: &App, tx: &Tx, token: &str) -> Result<Option<invitation::Model>> {
-    let Some(id) = Keys::link_id(token).map(InvitationId) else { return Ok(None) };
-    Ok(find(tx, id).await?.filter(|row| app.keys.is_link(token, Purpose::Invitation, id.0, row.version)))
+/// The invitation that is named, before it is known who asks for it.
+async fn peek(app: &App, tx: &Tx, named: &LinkOrId<InvitationId>) -> Result<Option<invitation::Model>> {
+    match named {
+        LinkOrId::Id(id) => find(tx, *id).await,
+        LinkOrId::Token(token) => {
+            let Some(id) = Keys::link_id(token).map(InvitationId) else { return Ok(None) };
+            Ok(find(tx, id).await?.filter(|row| app.keys.is_link(token, Purpose::Invitation, id.0, row.version)))
+        }
+    }
 }
 
 /// Gives the invited person their place. The account is held and the invitation pending; seats and levels are checked again (U5).

@@ -47,7 +47,10 @@ pub(crate) async fn past_limit(tx: &Tx, mails: &[Outgoing<'_>]) -> Result<Vec<bo
             .list(UNASKED)
             .push(" AND to_email_key IN ")
             .list(keys);
-        let sql = sql.push(" AND created_at > ").bind(tx.now() - DAY).push(" GROUP BY to_email_key");
+        let sql = sql
+            .push(" AND (status <> 'failed' OR attempts > 0) AND created_at > ")
+            .bind(tx.now() - DAY)
+            .push(" GROUP BY to_email_key");
         sent = sql.all(tx.db(), |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect();
     }
     let limit = i64::try_from(PER_ADDRESS).unwrap_or(i64::MAX);
