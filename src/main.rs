@@ -65,16 +65,29 @@ async fn serve(matches: &ArgMatches) -> Outcome {
     let listener = server::listen(&config).await?;
     let address = listener.local_addr()?;
     let app = server::build(config, Clock::default(), address).await?;
-    tracing::info!(
-        database = app.config.sqlite_file().map_or("PostgreSQL", |_| "SQLite"),
-        dev = app.config.dev,
-        "notifications in-process: one server alone"
-    );
+    say_what_runs(&app.config);
     let running = server::start(app, listener)?;
     tracing::info!("listening on http://{}", running.address);
     stopped().await?;
     running.stop().await;
     Ok(())
+}
+
+/// What was chosen where nothing was set (R1).
+fn say_what_runs(config: &Config) {
+    let file = config.sqlite_file();
+    let beside = |extension| file.as_ref().map(|file| file.with_extension(extension).display().to_string());
+    let keys = config.keys.as_ref().map(|keys| keys.display().to_string()).or_else(|| beside("keys"));
+    let secret = config.secret.as_ref().map_or_else(|| beside("secret"), |_| Some("set".to_owned()));
+    let database = file.as_ref().map_or_else(|| "PostgreSQL".to_owned(), |file| file.display().to_string());
+    let mail = if config.dev { "kept, at /mailbox" } else { "SMTP" };
+    tracing::info!(
+        %database,
+        keys = keys.as_deref(),
+        secret = secret.as_deref(),
+        mail,
+        "notifications in-process: other servers on the same database hear of a change by looking every 20 s"
+    );
 }
 
 async fn demo(matches: &ArgMatches) -> Outcome {
