@@ -52,6 +52,10 @@ pub struct Config {
     pub invitations_per_day: u32,
     /// How many client accounts an agency can ask for access in any 24 hours.
     pub client_requests_per_day: u32,
+    /// How long a client may take to send a request, or to take an answer.
+    pub client_timeout: TimeDelta,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
     /// What to log, as a filter of the `tracing` crates.
     pub log: String,
     /// How a line of the log is written.
@@ -149,6 +153,8 @@ impl Config {
             plan_changes: values.optional("plan_changes", parse::plan_changes)?.unwrap_or(by_default),
             invitations_per_day: values.get("invitations_per_day", parse::count)?,
             client_requests_per_day: values.get("client_requests_per_day", parse::count)?,
+            client_timeout: values.get("client_timeout", parse::duration)?,
+            max_connections: values.get("max_connections", parse::some)?,
             log: values.get("log", parse::log_filter)?,
             log_format: values.get("log_format", parse::log_format)?,
         };

@@ -6,7 +6,11 @@ use crate::{
     config::Config,
     db::Db,
     events::{bus::InProcess, feed::Feeds},
-    http::{self, nulls::Nulls},
+    http::{
+        self,
+        accept::{self, Limits},
+        nulls::Nulls,
+    },
     identity::passwords::Hasher,
     keys::{Keys, KeysError},
     mail::{Mailer, mailbox::Mailbox, outbox, transport::Transport},
@@ -85,27 +89,14 @@ pub fn start(app: App, listener: TcpListener) -> Result<Running, StartError> {
     let nulls = Nulls::new(&schema::sdl()).map_err(|error| StartError::Schema(error.to_string()))?;
     let server =
         http::Server { schema: schema::build(&app), app: app.clone(), nulls: Arc::new(nulls), shutdown: shutdown.clone() };
-    let serve = serve(listener, http::router(server), shutdown.clone());
+    let limits = Limits { time: app.config.client_timeout.to_std().unwrap_or_default(), connections: app.config.max_connections };
+    let serve = accept::serve(listener, http::router(server), limits, shutdown.clone());
     let tasks = vec![
         tokio::spawn(serve),
         tokio::spawn(outbox::run(app.clone(), shutdown.clone())),
         tokio::spawn(sweeper::run(app.clone(), shutdown)),
     ];
     Ok(Running { app, address, stop, tasks })
-}
-
-async fn serve(listener: TcpListener, router: axum::Router, mut shutdown: watch::Receiver<bool>) {
-    use axum::serve::ListenerExt;
-    // Small messages must not wait for each other: a subscription's are all small.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
-    let stopped = async move { http::stopped(&mut shutdown).await };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-        tracing::error!(%error, "the server stopped listening");
-    }
 }
 
 impl Running {

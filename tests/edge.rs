@@ -274,6 +274,80 @@ async fn r3_a_stopping_server_closes_its_sockets(place: crate::support::Place) {
     assert_eq!(heard, Heard::Closed(1001));
 }
 
+/// Opens a connection, sends this, and answers all that comes back before the server closes it.
+async fn until_closed(app: &TestApp, bytes: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(app.url.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(crate::support::PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// THREATS 15: slow headers, a slow body, a connection that is kept for nothing: each is closed when its time is over.
+async fn threat_15_who_is_slow_is_cut_off(place: crate::support::Place) {
+    let app = TestApp::start(place, &[("client_timeout", "1s")]).await;
+    let cut = futures_util::future::join_all([
+        until_closed(&app, b""),
+        until_closed(&app, b"POST /graphql HTTP/1.1\r\nHost: x\r\n"),
+        until_closed(
+            &app,
+            b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+        ),
+        until_closed(&app, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ])
+    .await;
+    assert_eq!(cut[0], "");
+    assert!(cut[1].is_empty() || cut[1].starts_with("HTTP/1.1 4"), "{}", cut[1]);
+    assert!(cut[2].starts_with("HTTP/1.1 408"), "{}", cut[2]);
+    assert!(cut[3].starts_with("HTTP/1.1 200"), "{}", cut[3]);
+    app.finish().await;
+}
+
+/// THREATS 27: a reader of events who takes nothing is cut off, and what waits for it does not pile up.
+async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
+    use keyholder::app::Happening;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let app = TestApp::start(place, &[("client_timeout", "1s")]).await;
+    let owner = app.agency("olga@agency.example").await;
+    let ask = "mutation($m: String!) { requestClientAccess(input: {emails: [\"c@x.example\"], message: $m}) { connections { id } userErrors { code } } }";
+    let asked = owner.ask(ask, json!({ "m": "x".repeat(2_000) })).await;
+    let connection: entity::ConnectionId = asked.payload()["connections"][0]["id"].as_str().unwrap().parse().unwrap();
+    let (log, kind) =
+        (owner.account.parse::<entity::AccountId>().unwrap().into(), entity::event::EventKind::ClientAccessRequested);
+    let since = owner.ask("{ account { activityCursor } }", Value::Null).await.payload()["activityCursor"].clone();
+    let grown = app.tx(async |tx| {
+        tx.hold(vec![log]).await?;
+        for _ in 0..3_000 {
+            tx.append(Happening::by_itself(kind, connection.0), [log]);
+        }
+        Ok(())
+    });
+    grown.await.unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(app.url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
+    // Some 20 KB each, so that what the machine itself holds back between the two is full soon.
+    let message: String = (0..10).map(|n| format!("m{n}: message ")).collect();
+    let query =
+        format!("subscription($after: String) {{ clientConnectionChanged(after: $after) {{ connection {{ {message} }} }} }}");
+    let body = json!({ "query": query, "variables": { "after": since } }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        owner.token,
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    // It takes nothing until the server has lost its patience: then what is left is what had been under way, and an end.
+    crate::support::eventually("the server gives up", async || stream.try_write(b"x").is_err().then_some(())).await;
+    let mut taken = Vec::new();
+    let end = tokio::time::timeout(crate::support::PATIENCE, stream.read_to_end(&mut taken)).await.unwrap();
+    assert!(end.is_err() || taken.len() < 60_000_000);
+    let told = String::from_utf8_lossy(&taken).matches("event: next").count();
+    assert!(told < 3_000, "{told}");
+    app.finish().await;
+}
+
 /// THREATS 13: an origin is told that it may call only when the settings name it.
 async fn threat_13_cors_by_list(place: crate::support::Place) {
     let app = TestApp::start(place, &[("allowed_origins", "https://app.example.com")]).await;
@@ -302,4 +376,9 @@ on_both_databases!(
     keys_stand_in_the_order_of_the_query,
     threats_21_to_26_the_protocols_own_codes
 );
-on_both_databases!(on_its_own_servers: r3_a_stopping_server_closes_its_sockets, threat_13_cors_by_list);
+on_both_databases!(on_its_own_servers:
+    r3_a_stopping_server_closes_its_sockets,
+    threat_13_cors_by_list,
+    threat_15_who_is_slow_is_cut_off,
+    threat_27_who_takes_nothing_is_cut_off,
+);

@@ -108,6 +108,10 @@ pub(super) fn count(text: &str) -> Parsed<u32> {
     text.parse().map_err(|_| is_not(text, "a whole number from 0 up"))
 }
 
+pub(super) fn some(text: &str) -> Parsed<usize> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| is_not(text, "a whole number from 1 up"))
+}
+
 pub(super) fn plan_changes(text: &str) -> Parsed<PlanChanges> {
     match text {
         "operator" => Ok(PlanChanges::Operator),

@@ -25,13 +25,11 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
-use std::{borrow::Cow, convert::Infallible, time::Duration};
+use std::{borrow::Cow, convert::Infallible};
 use tokio::time::timeout;
 
 /// The longest body that is read.
 const MAX_BODY: usize = 1024 * 1024;
-/// The time that a client has to send it.
-const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// Answers `/graphql`: POST, GET for what changes nothing, and a GET that asks for a WebSocket.
 pub async fn handle(State(server): State<Server>, request: Request) -> Response {
@@ -70,7 +68,7 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
     }
     let params = match parts.method {
         Method::GET => from_query_string(parts)?,
-        Method::POST => from_body(&parts.headers, body).await?,
+        Method::POST => from_body(server, &parts.headers, body).await?,
         _ => return Ok(not_allowed(accept.media, "Use POST, or GET for a query.", "GET, POST")),
     };
     if params.query.as_ref().is_none_or(String::is_empty) {
@@ -189,13 +187,14 @@ fn from_query_string(parts: &Parts) -> Result<Params, Refusal> {
     })
 }
 
-async fn from_body(headers: &HeaderMap, body: Body) -> Result<Params, Refusal> {
+async fn from_body(server: &Server, headers: &HeaderMap, body: Body) -> Result<Params, Refusal> {
     if !is_json(headers) {
         let message = "Content-Type must be application/json, in UTF-8 and not compressed.";
         return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message.into()));
     }
     let slow = |_| Refusal(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.".into());
-    let body = timeout(BODY_TIME, read(body)).await.map_err(slow)??;
+    let time = server.app.config.client_timeout.to_std().unwrap_or_default();
+    let body = timeout(time, read(body)).await.map_err(slow)??;
     execute::object(&body).map_err(|error| bad_request(format!("The body is not a GraphQL request in JSON: {error}.")))
 }
 

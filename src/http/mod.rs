@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows an account or a level.
 
+pub mod accept;
 pub mod execute;
 pub mod graphql;
 pub mod nulls;
