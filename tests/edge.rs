@@ -304,12 +304,10 @@ async fn threat_15_who_is_slow_is_cut_off(place: crate::support::Place) {
     app.finish().await;
 }
 
-/// THREATS 27: a reader of events who takes nothing is cut off, and what waits for it does not pile up.
-async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
+/// A log with thousands of events about one request, and a subscription to them of some 20 KB each, so that what the machine
+/// itself holds back between the two is full soon: the question, and the cursor before them.
+async fn a_flood(app: &TestApp, owner: &crate::support::people::Person<'_>) -> (String, Value) {
     use keyholder::app::Happening;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let app = TestApp::start(place, &[("client_timeout", "1s")]).await;
-    let owner = app.agency("olga@agency.example").await;
     let ask = "mutation($m: String!) { requestClientAccess(input: {emails: [\"c@x.example\"], message: $m}) { connections { id } userErrors { code } } }";
     let asked = owner.ask(ask, json!({ "m": "x".repeat(2_000) })).await;
     let connection: entity::ConnectionId = asked.payload()["connections"][0]["id"].as_str().unwrap().parse().unwrap();
@@ -318,19 +316,27 @@ async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
     let since = owner.ask("{ account { activityCursor } }", Value::Null).await.payload()["activityCursor"].clone();
     let grown = app.tx(async |tx| {
         tx.hold(vec![log]).await?;
-        for _ in 0..3_000 {
+        for _ in 0..FLOOD {
             tx.append(Happening::by_itself(kind, connection.0), [log]);
         }
         Ok(())
     });
     grown.await.unwrap();
+    let message: String = (0..10).map(|n| format!("m{n}: message ")).collect();
+    (format!("subscription($after: String) {{ clientConnectionChanged(after: $after) {{ connection {{ {message} }} }} }}"), since)
+}
+
+const FLOOD: usize = 3_000;
+
+/// THREATS 27: a reader of events who takes nothing is cut off, and what waits for it does not pile up.
+async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let app = TestApp::start(place, &[("client_timeout", "1s")]).await;
+    let owner = app.agency("olga@agency.example").await;
+    let (query, since) = a_flood(&app, &owner).await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut stream = socket.connect(app.url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
-    // Some 20 KB each, so that what the machine itself holds back between the two is full soon.
-    let message: String = (0..10).map(|n| format!("m{n}: message ")).collect();
-    let query =
-        format!("subscription($after: String) {{ clientConnectionChanged(after: $after) {{ connection {{ {message} }} }} }}");
     let body = json!({ "query": query, "variables": { "after": since } }).to_string();
     let head = format!(
         "POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -344,8 +350,39 @@ async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
     let end = tokio::time::timeout(crate::support::PATIENCE, stream.read_to_end(&mut taken)).await.unwrap();
     assert!(end.is_err() || taken.len() < 60_000_000);
     let told = String::from_utf8_lossy(&taken).matches("event: next").count();
-    assert!(told < 3_000, "{told}");
+    assert!(told < FLOOD, "{told}");
     app.finish().await;
+}
+
+/// THREATS 28, 29: a socket outlives its token, and never its session or its access: with a stalled reader too, it ends well
+/// before the server would have lost patience.
+async fn threat_28_and_29_a_socket_ends_with_its_access(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let client = app.person("carl@client.example").await;
+    let connection = owner.connect(&client, "ADMIN").await;
+    let there = owner.acting_in(&client.account).await;
+    let mut quiet = there.socket().await;
+    let mut own = owner.socket().await;
+    app.advance(chrono::TimeDelta::minutes(10));
+    own.subscribe("1", "{ viewer { level } }", Value::Null).await;
+    assert_eq!(own.next().await["data"]["viewer"]["level"], "OWNER", "the token has expired, the session has not");
+    assert_eq!(own.hear().await, Heard::Message(json!({ "id": "1", "type": "complete" })));
+    client.sign_in().await.end(&connection).await.ok();
+    assert_eq!(quiet.hear().await, Heard::Closed(4403), "nothing was subscribed, and it ends all the same");
+
+    let stalled = owner.sign_in().await;
+    let (query, since) = a_flood(app, &stalled).await;
+    let mut socket = stalled.socket().await;
+    socket.subscribe("1", &query, json!({ "after": since })).await;
+    crate::support::eventually("the server is stuck with what is not taken", async || {
+        let before = app.db.statements();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        (app.db.statements() == before).then_some(())
+    })
+    .await;
+    stalled.ask("mutation { signOut { signedOut } }", Value::Null).await.ok();
+    let gone = crate::support::eventually("the server gives up", async || socket.is_gone().then_some(()));
+    tokio::time::timeout(crate::support::PATIENCE / 2, gone).await.unwrap();
 }
 
 /// THREATS 13: an origin is told that it may call only when the settings name it.
@@ -367,6 +404,7 @@ async fn threat_13_cors_by_list(place: crate::support::Place) {
 }
 
 on_both_databases!(
+    threat_28_and_29_a_socket_ends_with_its_access,
     threat_12_a_foreign_origin_with_credentials,
     no_text_is_a_fault,
     r6_the_endpoints,

@@ -8,7 +8,7 @@ use crate::{
     actor::{Actor, Caller},
     app::App,
     db::{Sql, columns, model},
-    error::{Denied, Result},
+    error::{Denied, Error, Result},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use entity::{LogId, event};
@@ -230,6 +230,36 @@ impl Listener {
         let changes = self.wakeups.iter_mut().map(|wakeup| Box::pin(wakeup.changed()));
         self.poll = tokio::time::timeout(POLL, select_all(changes)).await.is_err();
     }
+}
+
+/// Waits until a caller's session has ended, or their access to the account that their token names (I3).
+pub async fn access_ended(app: &App, caller: &Caller) {
+    let mut wakeups = Vec::new();
+    loop {
+        match caller.afresh().actor(app).await {
+            Ok(actor) if actor.seat_unless_nowhere().is_err() => return,
+            Ok(actor) if wakeups.is_empty() => {
+                wakeups = actor.logs().into_iter().map(|log| app.bus.listen(log)).collect();
+                // Looked up once more, in case it ended before anything was heard.
+                continue;
+            }
+            Ok(_) => {}
+            Err(Error::Denied(Denied::Unauthenticated(_))) => return,
+            // Not to be told now is not to have ended.
+            Err(error) => tracing::warn!(cause = %error.cause(), "a socket's access could not be looked up"),
+        }
+        let changes = wakeups.iter_mut().map(|wakeup: &mut watch::Receiver<u64>| Box::pin(wakeup.changed()));
+        // Woken or not, it is looked up again: a wake-up may be lost.
+        let _ = tokio::time::timeout(POLL, any(changes.collect())).await;
+    }
+}
+
+/// The first of these to end; never, when there are none.
+async fn any<F: Future + Unpin>(futures: Vec<F>) {
+    if futures.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(futures).await;
 }
 
 /// What a subscription makes of the entries.

@@ -3,7 +3,8 @@
 //!
 //! One task owns the socket, and one more runs each operation; what they have to say goes through a short queue, so that a
 //! listener who does not read holds up its own operations and nothing else. Operations pass the same checks as over HTTP.
-//! Who may listen, and for how long, is the subscription's own affair: a stream that ends is told as `complete`.
+//! Who may listen, and for how long, is the subscription's own affair: a stream that ends is told as `complete`. A socket lives as
+//! long as its session and access do, not only as its token.
 
 use super::{
     RequestId, Server,
@@ -11,7 +12,7 @@ use super::{
     graphql::{Refusal, request_id},
     origin, stopped,
 };
-use crate::actor::Caller;
+use crate::{actor::Caller, events::feed::access_ended};
 use async_graphql::{Response as Answer, parser::types::OperationType};
 use axum::{
     extract::{
@@ -28,7 +29,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
@@ -40,6 +41,8 @@ const INIT_TIME: Duration = Duration::from_secs(5);
 const PING_TIME: Duration = Duration::from_secs(20);
 /// The longest that a message may take to go out.
 const SEND_TIME: Duration = Duration::from_secs(10);
+/// The time from the end of a session or access to the socket's: for its streams to say so.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The time that the peer has to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// The most operations of a socket at once.
@@ -134,7 +137,8 @@ pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refus
 async fn serve(socket: WebSocket, server: Server, id: RequestId) {
     let (answers, queue) = mpsc::channel(QUEUE);
     let operations = Operations { running: HashMap::new(), forgotten: HashSet::new(), tasks: JoinSet::new(), answers };
-    let mut session = Session { socket, server, id, caller: None, serial: 0, operations, heard: true };
+    let (over, ended) = watch::channel(false);
+    let mut session = Session { socket, server, id, caller: None, serial: 0, operations, heard: true, over: Some(over), ended };
     let end = session.run(queue).await;
     session.operations.tasks.abort_all();
     match end {
@@ -158,6 +162,18 @@ struct Session {
     operations: Operations,
     /// Whether the peer has said anything since the latest ping.
     heard: bool,
+    /// Told by who watches the session and its access; kept here until somebody does.
+    over: Option<watch::Sender<bool>>,
+    ended: watch::Receiver<bool>,
+}
+
+/// Waits until the session or the access has ended, and a little longer.
+async fn over(mut ended: watch::Receiver<bool>) {
+    if ended.wait_for(|ended| *ended).await.is_err() {
+        // Who watched is gone only when the socket is.
+        std::future::pending::<()>().await;
+    }
+    sleep(LAST_WORDS).await;
 }
 
 /// The operations of a socket. They end with it, except for mutations.
@@ -188,12 +204,14 @@ impl Session {
     async fn run(&mut self, mut queue: mpsc::Receiver<Said>) -> End {
         let mut shutdown = self.server.shutdown.clone();
         let mut stop = Box::pin(async move { stopped(&mut shutdown).await }.fuse());
+        let mut over = Box::pin(over(self.ended.clone()));
         let mut init = Box::pin(sleep(INIT_TIME));
         let mut pings = interval_at(Instant::now() + PING_TIME, PING_TIME);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
                 () = &mut stop => Err(close(1001, "Server is going away")),
+                () = &mut over => Err(close(4403, "Forbidden: the session, or the access to its account, has ended")),
                 () = &mut init, if self.caller.is_none() => Err(close(4408, "Connection initialisation timeout")),
                 _ = pings.tick() => self.ping().await,
                 Some(said) = queue.recv() => self.say(said).await,
@@ -214,10 +232,14 @@ impl Session {
         self.send(Message::Ping(axum::body::Bytes::new())).await
     }
 
-    /// Sends a message. A peer that takes nothing for so long is not there to be told why it is cut off.
+    /// Sends a message. A peer that takes nothing for so long, or after its access has ended, is not there to be told why it is
+    /// cut off.
     async fn send(&mut self, message: Message) -> Result<(), End> {
-        let sent = timeout(SEND_TIME, self.socket.send(message)).await;
-        sent.map_err(|_| End::Gone)?.map_err(|_| End::Gone)
+        let over = over(self.ended.clone());
+        tokio::select! {
+            sent = timeout(SEND_TIME, self.socket.send(message)) => sent.map_err(|_| End::Gone)?.map_err(|_| End::Gone),
+            () = over => Err(End::Gone),
+        }
     }
 
     /// Passes on what an operation said, unless the client has completed it meanwhile.
@@ -270,6 +292,13 @@ impl Session {
         let caller = Caller::of(&self.server.app, authorization);
         if let Some(reason) = caller.refusal() {
             return Err(close(4403, format!("Forbidden: {reason}")));
+        }
+        if let (false, Some(over)) = (caller.is_signed_out(), self.over.take()) {
+            let (app, caller) = (self.server.app.clone(), caller.clone());
+            self.operations.tasks.spawn(async move {
+                access_ended(&app, &caller).await;
+                over.send_replace(true);
+            });
         }
         self.caller = Some(caller);
         self.send(Outgoing::ConnectionAck.message()).await

@@ -55,6 +55,12 @@ impl Socket {
         self.send(json!({ "id": id, "type": "subscribe", "payload": { "query": query, "variables": variables } })).await;
     }
 
+    /// Whether the server has given the connection up, without reading from it.
+    pub fn is_gone(&self) -> bool {
+        let MaybeTlsStream::Plain(stream) = self.0.get_ref() else { return false };
+        stream.try_write(b"x").is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
+    }
+
     /// The next payload; anything else is a failure.
     pub async fn next(&mut self) -> Value {
         match self.hear().await {
