@@ -1,0 +1,44 @@
+// A server of its own for each test file: the demo, on a free port, in a directory that is removed again.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const BINARY = process.env.KEYHOLDER ?? fileURLToPath(new URL('../target/debug/keyholder', import.meta.url));
+const PASSWORD = 'harbor lights at dawn';
+
+/** Starts the demo; answers its address, how to ask it as somebody, and how to stop it. */
+export async function start() {
+  const directory = mkdtempSync(join(tmpdir(), 'keyholder-clients-'));
+  const child = spawn(BINARY, ['demo', '--listen', '127.0.0.1:0'], { cwd: directory });
+  const url = await new Promise((resolve, reject) => {
+    let said = '';
+    const hear = (chunk) => {
+      said += chunk;
+      const port = /http:\/\/127\.0\.0\.1:(\d+)/.exec(said);
+      if (port && said.includes('connection_init')) resolve(`http://127.0.0.1:${port[1]}/graphql`);
+    };
+    child.stdout.on('data', hear);
+    child.stderr.on('data', hear);
+    child.on('exit', () => reject(new Error(`the server did not start: ${said}`)));
+  });
+  const stop = () => new Promise((done) => {
+    child.removeAllListeners('exit').on('exit', () => { rmSync(directory, { recursive: true }); done(); });
+    child.kill('SIGTERM');
+  });
+  return { url, ask: (query, token) => ask(url, query, token), signIn: (login) => signIn(url, login), stop };
+}
+
+async function ask(url, query, token) {
+  const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ query }) });
+  const { data, errors } = await response.json();
+  if (errors) throw new Error(JSON.stringify(errors));
+  return data;
+}
+
+async function signIn(url, login) {
+  const { signIn } = await ask(url, `mutation { signIn(input: {login: "${login}", password: "${PASSWORD}"}) { credentials { accessToken } } }`);
+  return signIn.credentials.accessToken;
+}
