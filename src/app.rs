@@ -16,8 +16,8 @@ use crate::{
 };
 use entity::{AccountId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, user};
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QueryResult,
-    QuerySelect,
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QueryResult, QuerySelect,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -84,7 +84,7 @@ impl App {
     /// The work is run again when it loses against another transaction; an error of its own undoes it.
     pub async fn tx<T>(&self, work: impl AsyncFnOnce(&Tx) -> Result<T> + Clone) -> Result<T> {
         for attempt in 1..=TRIES {
-            let db = self.db.begin().await.map_err(|error| match error {
+            let (db, turn) = self.db.begin().await.map_err(|error| match error {
                 // SQLite's one writer is another process, and has been for long.
                 Error::Contended(_) => Denied::Overloaded.into(),
                 error => error,
@@ -100,6 +100,7 @@ impl App {
                     Err(error)
                 }
             };
+            drop(turn);
             match outcome {
                 Err(Error::Contended(cause)) => {
                     tracing::debug!(attempt, ?cause, "a transaction lost and is run again");
@@ -109,6 +110,15 @@ impl App {
             }
         }
         Err(Denied::Overloaded.into())
+    }
+}
+
+/// Why a commit failed; only what surely undid it may be tried again.
+fn commit_failed(error: DbErr) -> Error {
+    match error.into() {
+        contended @ Error::Contended(_) => contended,
+        Error::Denied(Denied::Overloaded) => Fault::new("the database was gone before it answered a commit").into(),
+        other => other,
     }
 }
 
@@ -270,7 +280,8 @@ impl Tx {
     async fn commit(self, app: &App) -> Result<()> {
         let pending = std::mem::take(&mut *self.pending());
         let grown = self.write(&pending).await?;
-        self.db.commit().await?;
+        // An answer that is lost here leaves open whether it was done, so nobody is told to try again.
+        self.db.commit().await.map_err(commit_failed)?;
         app.bus.wake(&grown);
         if !pending.mails.is_empty() {
             app.mailer.wake();

@@ -17,13 +17,18 @@ use std::{
     },
     time::Duration,
 };
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout_at},
+};
 
-/// How long a request waits for a connection before it is told that the server is overloaded.
-const ACQUIRE: Duration = Duration::from_secs(5);
-/// How long SQLite waits for another process that writes.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a statement waits for a connection, and SQLite for another process that writes, before the client is told that the
+/// server is overloaded. A transaction waits longer in an orderly queue: see [`Turns`].
+const PATIENCE: Duration = Duration::from_millis(900);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
+/// How many of them transactions may have at once: the rest are for reading.
+const POSTGRES_WRITERS: u32 = 8;
 /// How many rows go into one statement, under both databases' limit of parameters.
 pub const ROWS_PER_STATEMENT: usize = 500;
 
@@ -32,22 +37,63 @@ pub const ROWS_PER_STATEMENT: usize = 500;
 pub struct Db {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
+    turns: Arc<Turns>,
     statements: Arc<AtomicU64>,
+}
+
+/// Whose turn it is to write. A queue that moves is waited in for as long as it takes; one that has not moved for a while is
+/// left, since nobody knows when it will.
+struct Turns {
+    free: Arc<Semaphore>,
+    /// When one ended.
+    moved: watch::Sender<Instant>,
+}
+
+/// A transaction's turn, until it ends.
+pub struct Turn {
+    turns: Arc<Turns>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.turns.moved.send_replace(Instant::now());
+    }
+}
+
+impl Turns {
+    fn new(writers: u32) -> Arc<Self> {
+        Arc::new(Self { free: Arc::new(Semaphore::new(writers as usize)), moved: watch::Sender::new(Instant::now()) })
+    }
+
+    async fn take(self: &Arc<Self>) -> Result<Turn> {
+        let from = Instant::now();
+        let mut place = std::pin::pin!(Arc::clone(&self.free).acquire_owned());
+        loop {
+            let moved = *self.moved.borrow();
+            let until = moved.max(from) + PATIENCE;
+            match timeout_at(until, place.as_mut()).await {
+                Ok(Ok(place)) => return Ok(Turn { turns: Arc::clone(self), _place: place }),
+                Err(_) if *self.moved.borrow() > moved => {}
+                _ => return Err(Denied::Overloaded.into()),
+            }
+        }
+    }
 }
 
 impl Db {
     /// Connects to `sqlite://file` (made if it is not there) or `postgres://…`.
     pub async fn connect(url: &str) -> Result<Self> {
         let statements = Arc::<AtomicU64>::default();
-        let (reader, writer) = if url.starts_with("sqlite:") {
+        let (reader, writer, writers) = if url.starts_with("sqlite:") {
             make_private(url).map_err(|error| Fault::new(format!("{url}: {error}")))?;
             let writer = open(url, 1, &statements).await?;
-            (open(url, SQLITE_READERS, &statements).await?, writer)
+            (open(url, SQLITE_READERS, &statements).await?, writer, 1)
         } else {
             let pool = open(url, POSTGRES_CONNECTIONS, &statements).await?;
-            (pool.clone(), pool)
+            (pool.clone(), pool, POSTGRES_WRITERS)
         };
-        Ok(Self { reader, writer, statements })
+        Ok(Self { reader, writer, turns: Turns::new(writers), statements })
     }
 
     /// For reading outside a transaction.
@@ -76,10 +122,11 @@ impl Db {
 
     /// Begins a transaction that may write: on SQLite it takes the write lock at once, since one that takes it later can lose.
     #[expect(clippy::disallowed_methods, reason = "App::tx begins its transactions here")]
-    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction> {
+    pub(crate) async fn begin(&self) -> Result<(DatabaseTransaction, Turn)> {
+        let turn = self.turns.take().await?;
         let options =
             TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        Ok(self.writer.begin_with_options(options).await?)
+        Ok((self.writer.begin_with_options(options).await?, turn))
     }
 }
 
@@ -98,14 +145,14 @@ fn make_private(url: &str) -> std::io::Result<()> {
 
 async fn open(url: &str, connections: u32, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(connections).acquire_timeout(ACQUIRE).sqlx_logging(false);
+    options.max_connections(connections).acquire_timeout(PATIENCE).sqlx_logging(false);
     options.test_before_acquire_if_idle_for(Duration::from_secs(5));
     options.map_sqlx_sqlite_opts(|options| {
         options
             .create_if_missing(true)
             .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
             .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
-            .busy_timeout(BUSY)
+            .busy_timeout(PATIENCE)
             .foreign_keys(true)
     });
     // A transaction that its program forgot must not hold its locks for ever.
@@ -124,6 +171,10 @@ impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         match error {
             error if is_overload(&error) => Denied::Overloaded.into(),
+            error if is_lost(&error) => {
+                tracing::warn!(%error, "the database is not there");
+                Denied::Overloaded.into()
+            }
             error if is_bad_text(&error) => {
                 Denied::BadRequest("A text here has a character that no text can have.".into()).into()
             }
@@ -148,19 +199,33 @@ fn is_overload(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_)) || driver_code(error).as_deref() == Some("55P03")
 }
 
+/// Whether the connection broke, or the database is starting or stopping: it will be there again. What a transaction did until
+/// then is undone, unless it was about to commit.
+fn is_lost(error: &DbErr) -> bool {
+    use sqlx::Error::{Io, PoolClosed, Protocol, WorkerCrashed};
+    match driver_error(error) {
+        Some(Io(_) | PoolClosed | Protocol(_) | WorkerCrashed) => true,
+        _ => driver_code(error).is_some_and(|code| code.len() == 5 && (code.starts_with("08") || code.starts_with("57P"))),
+    }
+}
+
 /// Whether a text was the cause that PostgreSQL can't hold, such as one with a U+0000 in a forged cursor.
 fn is_bad_text(error: &DbErr) -> bool {
     driver_code(error).as_deref() == Some("22021")
 }
 
-fn driver_code(error: &DbErr) -> Option<String> {
+fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     let (DbErr::Exec(RuntimeErr::SqlxError(error))
     | DbErr::Query(RuntimeErr::SqlxError(error))
     | DbErr::Conn(RuntimeErr::SqlxError(error))) = error
     else {
         return None;
     };
-    match &**error {
+    Some(error)
+}
+
+fn driver_code(error: &DbErr) -> Option<String> {
+    match driver_error(error)? {
         sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
         _ => None,
     }
