@@ -79,12 +79,17 @@ pub fn username(text: &str, field: &str) -> Result<(String, String), UserError> 
 
 /// An e-mail address; what is wrong is told in a sentence, since the caller knows the place.
 pub fn email(text: &str) -> Result<Email, &'static str> {
-    let address: String = text.trim().nfc().collect();
+    let (text, too_long) = (text.trim(), "This is too long for an e-mail address.");
+    // Composed, a text is a third as long at the least; an endless one is not worth composing.
+    if text.len() > 3 * EMAIL_MAX {
+        return Err(too_long);
+    }
+    let address: String = text.nfc().collect();
     if address.is_empty() {
         return Err("An e-mail address is missing here.");
     }
     if address.len() > EMAIL_MAX {
-        return Err("This is too long for an e-mail address.");
+        return Err(too_long);
     }
     let wrong = "This is not an e-mail address, such as ann@example.com.";
     if address
