@@ -143,6 +143,19 @@ const PAGE: i32 = 20;
 /// The longest page.
 const PAGE_MAX: i32 = 100;
 
+/// What a page costs: as much as all that is asked of one of its items, times their number.
+pub fn page_cost(first_or_last: Option<i32>, item: usize) -> usize {
+    let items = first_or_last.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    cost(usize::try_from(items).unwrap_or_default(), item)
+}
+
+/// What some items cost. Beyond any limit it grows no more: pages within pages would come to more than a number can hold.
+pub fn cost(items: usize, item: usize) -> usize {
+    const FETCH: usize = 5;
+    const BEYOND: usize = 1_000_000_000;
+    FETCH + items.saturating_mul(item).min(BEYOND)
+}
+
 /// An edge, known by its node. `XEdge` makes `XConnection`.
 pub trait Edge: OutputType {
     /// What the edge leads to.

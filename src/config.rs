@@ -13,7 +13,7 @@ mod tests;
 use chrono::TimeDelta;
 use clap::{ArgMatches, Command};
 use source::Values;
-use std::{fmt, io, net::SocketAddr, path::PathBuf};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The settings of one server; `config.default.toml` explains each.
 #[derive(Clone)]
@@ -52,14 +52,51 @@ pub struct Config {
     pub invitations_per_day: u32,
     /// How many client accounts an agency can ask for access in any 24 hours.
     pub client_requests_per_day: u32,
-    /// How long a client may take to send a request, or to take an answer.
-    pub client_timeout: TimeDelta,
-    /// How many connections may be open at once.
-    pub max_connections: usize,
+    /// How much clients may ask for.
+    pub limits: Limits,
+    /// Whether GraphiQL is served.
+    pub graphiql: bool,
+    /// Whether the schema may be asked for, and mistyped names are answered with a guess.
+    pub introspection: bool,
+    /// The folder of the documents that alone may be asked.
+    pub trusted_documents: Option<PathBuf>,
     /// What to log, as a filter of the `tracing` crates.
     pub log: String,
     /// How a line of the log is written.
     pub log_format: LogFormat,
+}
+
+/// How much clients may ask for, and how long they may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// For sending a request, for the next request of a connection, and for taking an answer.
+    pub client_timeout: Duration,
+    /// Open connections.
+    pub connections: usize,
+    /// Queries and mutations under way.
+    pub operations: usize,
+    /// For answering a query or a mutation.
+    pub operation_timeout: Duration,
+    /// Bytes of a body.
+    pub body_bytes: usize,
+    /// Bytes of a document.
+    pub document_bytes: usize,
+    /// Tokens of a document.
+    pub document_tokens: usize,
+    /// Braces, brackets and parentheses of a document within each other.
+    pub document_nesting: usize,
+    /// Fields of a document, with its fragments written out.
+    pub document_fields: usize,
+    /// Values of a document's arguments, with its fragments and variables written out.
+    pub document_values: usize,
+    /// Fields of a query within each other.
+    pub query_depth: usize,
+    /// The sum of what a query's fields cost.
+    pub query_cost: usize,
+    /// Operations of a socket at once.
+    pub socket_operations: usize,
+    /// Bytes of a socket's message.
+    pub socket_message_bytes: usize,
 }
 
 /// Who changes an account's plan.
@@ -153,8 +190,10 @@ impl Config {
             plan_changes: values.optional("plan_changes", parse::plan_changes)?.unwrap_or(by_default),
             invitations_per_day: values.get("invitations_per_day", parse::count)?,
             client_requests_per_day: values.get("client_requests_per_day", parse::count)?,
-            client_timeout: values.get("client_timeout", parse::duration)?,
-            max_connections: values.get("max_connections", parse::some)?,
+            limits: Limits::read(values)?,
+            graphiql: values.optional("graphiql", parse::switch)?.unwrap_or(dev),
+            introspection: values.optional("introspection", parse::switch)?.unwrap_or(dev),
+            trusted_documents: values.optional("trusted_documents", |text| Ok(PathBuf::from(text)))?,
             log: values.get("log", parse::log_filter)?,
             log_format: values.get("log_format", parse::log_format)?,
         };
@@ -185,6 +224,29 @@ impl Config {
         }
         let reason = "such as 127.0.0.1:8080, because whoever reaches the server can read every e-mail";
         Err(values.wrong("listen", format!("with --dev, \"{}\" must be a loopback address {reason}", self.listen)))
+    }
+}
+
+impl Limits {
+    fn read(values: &Values) -> Result<Self, ConfigError> {
+        let time = |key| values.get(key, |text| parse::duration(text)?.to_std().map_err(|error| error.to_string()));
+        let some = |key| values.get(key, parse::some);
+        Ok(Self {
+            client_timeout: time("client_timeout")?,
+            connections: some("max_connections")?,
+            operations: some("max_operations")?,
+            operation_timeout: time("operation_timeout")?,
+            body_bytes: some("max_body_bytes")?,
+            document_bytes: some("max_document_bytes")?,
+            document_tokens: some("max_document_tokens")?,
+            document_nesting: values.get("max_document_nesting", parse::nesting)?,
+            document_fields: some("max_document_fields")?,
+            document_values: some("max_document_values")?,
+            query_depth: some("max_query_depth")?,
+            query_cost: some("max_query_cost")?,
+            socket_operations: some("max_socket_operations")?,
+            socket_message_bytes: some("max_socket_message_bytes")?,
+        })
     }
 }
 

@@ -61,7 +61,7 @@ pub async fn start(matches: &ArgMatches) -> Result<Running, Box<dyn Error>> {
     let filled =
         story::live(&app).await.map_err(|error| format!("the demo's database could not be filled: {}", error.cause()))?;
     let guide = guide::text(&filled, address, file).map_err(|error| error.cause())?;
-    let running = server::start(app, listener)?;
+    let running = server::start(app, listener, guide::cast()).await?;
     std::io::stdout().write_all(guide.as_bytes())?;
     Ok(running)
 }

@@ -5,7 +5,9 @@ use keyholder::{
     clock::Clock,
     config::{Config, LogFormat},
     db::Db,
-    demo, schema, server,
+    demo,
+    http::graphiql::Cast,
+    schema, server,
 };
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -66,7 +68,7 @@ async fn serve(matches: &ArgMatches) -> Outcome {
     let address = listener.local_addr()?;
     let app = server::build(config, Clock::default(), address).await?;
     say_what_runs(&app.config);
-    let running = server::start(app, listener)?;
+    let running = server::start(app, listener, Cast::default()).await?;
     tracing::info!("listening on http://{}", running.address);
     stopped().await?;
     running.stop().await;

@@ -17,17 +17,15 @@ use crate::{
     permission::{Describe, MATRIX, Permission, PermissionArea, Row, allows},
     users::{self, AccountUser, User},
 };
-use async_graphql::{Context, ID, Interface, MergedObject, MergedSubscription, Object, Schema, SchemaBuilder};
+use async_graphql::{
+    Context, ID, Interface, MergedObject, MergedSubscription, Object, Schema, SchemaBuilder, ValidationMode,
+    extensions::ExtensionFactory,
+};
 use entity::{AccountId, NodeId, UserLevel};
 use std::collections::HashMap;
 
 /// The schema that is served.
 pub type Api = Schema<Query, Mutation, Subscription>;
-
-/// How deep a query may go: the deepest useful one has some fifteen levels.
-pub const DEPTH: usize = 20;
-/// What a query may cost: a page of 100 with a page of 20 in each costs about half of it.
-pub const COMPLEXITY: usize = 20_000;
 
 /// What can be asked.
 #[derive(Default, MergedObject)]
@@ -43,16 +41,21 @@ pub struct Mutation(IdentityMutation, AccountsMutation, InvitationsMutation, Con
 pub struct Subscription(ConnectionsSubscription);
 
 fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
-    Schema::build(Query::default(), Mutation::default(), Subscription::default())
-        .directive(Describe)
-        .limit_depth(DEPTH)
-        .limit_complexity(COMPLEXITY)
+    Schema::build(Query::default(), Mutation::default(), Subscription::default()).directive(Describe)
 }
 
-/// The schema of a running server. Introspection and suggestions are for development (R1).
+/// The schema of a running server. Introspection and suggestions are for development, unless the settings say otherwise (R1).
 pub fn build(app: &App) -> Api {
-    let builder = builder().data(app.clone());
-    if app.config.dev { builder.finish() } else { builder.disable_introspection().disable_suggestions().finish() }
+    let limits = &app.config.limits;
+    let builder = builder().data(app.clone()).limit_depth(limits.query_depth).limit_complexity(limits.query_cost);
+    // The edge has counted how deep selections nest, and says by how much they are too deep.
+    let builder = builder.limit_recursive_depth(limits.document_nesting + 1);
+    if app.config.introspection { builder.finish() } else { builder.disable_introspection().disable_suggestions().finish() }
+}
+
+/// The schema with an extension that looks at documents and lets none of them run.
+pub fn examining(extension: impl ExtensionFactory, mode: ValidationMode) -> Api {
+    builder().extension(extension).validation_mode(mode).finish()
 }
 
 /// The SDL, as `schema.graphql` has it.
@@ -194,7 +197,7 @@ impl NodeQuery {
     }
 
     /// Things by their ids, each in its place; null for one that is not there or that the viewer may not know of. 100 at most.
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "crate::api::cost(10, child_complexity)")]
     async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> async_graphql::Result<Vec<Option<Node>>> {
         if ids.len() > NODES_MAX {
             return Err(crate::error::Error::from(Denied::BadRequest(format!(

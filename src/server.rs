@@ -7,9 +7,11 @@ use crate::{
     db::Db,
     events::{bus::InProcess, feed::Feeds},
     http::{
-        self,
-        accept::{self, Limits},
+        self, accept,
+        graphiql::Cast,
         nulls::Nulls,
+        trusted::{Documents, TrustedError},
+        weigh::Scales,
     },
     identity::passwords::Hasher,
     keys::{Keys, KeysError},
@@ -17,7 +19,11 @@ use crate::{
     schema, sweeper,
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 
 /// How long requests that are under way have when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -37,6 +43,9 @@ pub enum StartError {
     /// The address can't be listened on.
     #[error("KEYHOLDER_LISTEN: {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// The trusted documents can't be taken.
+    #[error("KEYHOLDER_TRUSTED_DOCUMENTS: {0}")]
+    Trusted(#[from] TrustedError),
     /// The schema can't be read back.
     #[error("the schema: {0}")]
     Schema(String),
@@ -82,21 +91,36 @@ pub async fn build(config: Config, clock: Clock, address: SocketAddr) -> Result<
     }))
 }
 
-/// Serves until [`Running::stop`].
-pub fn start(app: App, listener: TcpListener) -> Result<Running, StartError> {
+/// Serves until [`Running::stop`]; in GraphiQL one can be anyone of the cast.
+pub async fn start(app: App, listener: TcpListener, cast: Cast) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|error| StartError::Listen(app.config.listen, error))?;
     let (stop, shutdown) = watch::channel(false);
-    let nulls = Nulls::new(&schema::sdl()).map_err(|error| StartError::Schema(error.to_string()))?;
-    let server =
-        http::Server { schema: schema::build(&app), app: app.clone(), nulls: Arc::new(nulls), shutdown: shutdown.clone() };
-    let limits = Limits { time: app.config.client_timeout.to_std().unwrap_or_default(), connections: app.config.max_connections };
-    let serve = accept::serve(listener, http::router(server), limits, shutdown.clone());
+    let server = edge(&app, cast, shutdown.clone()).await?;
+    let (serving, limits) = (shutdown.clone(), app.config.limits.clone());
     let tasks = vec![
-        tokio::spawn(serve),
+        tokio::spawn(async move { accept::serve(listener, http::router(server), &limits, serving).await }),
         tokio::spawn(outbox::run(app.clone(), shutdown.clone())),
         tokio::spawn(sweeper::run(app.clone(), shutdown)),
     ];
     Ok(Running { app, address, stop, tasks })
+}
+
+async fn edge(app: &App, cast: Cast, shutdown: watch::Receiver<bool>) -> Result<http::Server, StartError> {
+    let limits = &app.config.limits;
+    let documents = match &app.config.trusted_documents {
+        Some(folder) => Documents::read(folder, limits).await?,
+        None => Documents::Any,
+    };
+    Ok(http::Server {
+        schema: schema::build(app),
+        app: app.clone(),
+        nulls: Arc::new(Nulls::new(&schema::sdl()).map_err(|error| StartError::Schema(error.to_string()))?),
+        documents: Arc::new(documents),
+        scales: Arc::new(Scales::new(limits)),
+        operations: Arc::new(Semaphore::new(limits.operations)),
+        cast: Arc::new(cast),
+        shutdown,
+    })
 }
 
 impl Running {

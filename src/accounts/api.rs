@@ -111,7 +111,7 @@ impl Account {
 
     /// Everyone with direct access, with their levels: by level, then by name.
     #[needs(ViewUsers)]
-    #[graphql(complexity = "5 + first.or(last).unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
     async fn users(
         &self,
@@ -135,7 +135,7 @@ impl Account {
 
     /// Invitations to the account, newest first.
     #[needs(InviteUsers)]
-    #[graphql(complexity = "5 + first.or(last).unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     async fn invitations(
         &self,
         ctx: &Context<'_>,
@@ -158,7 +158,7 @@ impl Account {
 
     /// What happened in the account, newest first.
     #[needs(ViewAuditLog)]
-    #[graphql(complexity = "5 + first.or(last).unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
     async fn audit_log(
         &self,
@@ -186,7 +186,7 @@ impl Account {
 
     /// Connections in which this account is the agency, newest first.
     #[needs(RequestClientAccess)]
-    #[graphql(complexity = "5 + first.or(last).unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
     async fn client_connections(
         &self,
@@ -204,7 +204,7 @@ impl Account {
 
     /// Connections in which this account is the client, newest first.
     #[needs(DecideClientAccess)]
-    #[graphql(complexity = "5 + first.or(last).unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     async fn agency_connections(
         &self,
         ctx: &Context<'_>,

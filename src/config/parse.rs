@@ -112,6 +112,19 @@ pub(super) fn some(text: &str) -> Parsed<usize> {
     text.parse().ok().filter(|count| *count > 0).ok_or_else(|| is_not(text, "a whole number from 1 up"))
 }
 
+/// The parser calls itself for each level, so that there is an end to what its stack holds.
+pub(super) fn nesting(text: &str) -> Parsed<usize> {
+    some(text).ok().filter(|levels| *levels <= 200).ok_or_else(|| is_not(text, "a whole number from 1 to 200"))
+}
+
+pub(super) fn switch(text: &str) -> Parsed<bool> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(is_not(text, "on or off")),
+    }
+}
+
 pub(super) fn plan_changes(text: &str) -> Parsed<PlanChanges> {
     match text {
         "operator" => Ok(PlanChanges::Operator),

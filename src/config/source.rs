@@ -15,7 +15,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const USUAL_FILE: &str = "keyholder.toml";
 
 /// Every setting: its key, and its name in the environment. Its flag is the key with dashes.
-pub(super) const SETTINGS: [(&str, &str); 20] = [
+pub(super) const SETTINGS: [(&str, &str); 35] = [
     ("listen", "KEYHOLDER_LISTEN"),
     ("database_url", "DATABASE_URL"),
     ("smtp_url", "SMTP_URL"),
@@ -34,6 +34,21 @@ pub(super) const SETTINGS: [(&str, &str); 20] = [
     ("client_requests_per_day", "KEYHOLDER_CLIENT_REQUESTS_PER_DAY"),
     ("client_timeout", "KEYHOLDER_CLIENT_TIMEOUT"),
     ("max_connections", "KEYHOLDER_MAX_CONNECTIONS"),
+    ("max_operations", "KEYHOLDER_MAX_OPERATIONS"),
+    ("operation_timeout", "KEYHOLDER_OPERATION_TIMEOUT"),
+    ("max_body_bytes", "KEYHOLDER_MAX_BODY_BYTES"),
+    ("max_document_bytes", "KEYHOLDER_MAX_DOCUMENT_BYTES"),
+    ("max_document_tokens", "KEYHOLDER_MAX_DOCUMENT_TOKENS"),
+    ("max_document_nesting", "KEYHOLDER_MAX_DOCUMENT_NESTING"),
+    ("max_document_fields", "KEYHOLDER_MAX_DOCUMENT_FIELDS"),
+    ("max_document_values", "KEYHOLDER_MAX_DOCUMENT_VALUES"),
+    ("max_query_depth", "KEYHOLDER_MAX_QUERY_DEPTH"),
+    ("max_query_cost", "KEYHOLDER_MAX_QUERY_COST"),
+    ("max_socket_operations", "KEYHOLDER_MAX_SOCKET_OPERATIONS"),
+    ("max_socket_message_bytes", "KEYHOLDER_MAX_SOCKET_MESSAGE_BYTES"),
+    ("graphiql", "KEYHOLDER_GRAPHIQL"),
+    ("introspection", "KEYHOLDER_INTROSPECTION"),
+    ("trusted_documents", "KEYHOLDER_TRUSTED_DOCUMENTS"),
     ("log", "KEYHOLDER_LOG"),
     ("log_format", "KEYHOLDER_LOG_FORMAT"),
 ];

@@ -88,7 +88,7 @@ impl ClientConnection {
 #[ComplexObject]
 impl ClientConnection {
     /// Which of the agency's users may act in the client's account, and at which level, in the order in which they were added.
-    #[graphql(complexity = "5 + first.unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,

@@ -3,10 +3,14 @@
 //! The words are in `guide.txt`, since most of them are for a shell; here they get their addresses, names and ids.
 
 use super::{
-    people::{AGENCY, CLIENTS, Client, MEMBERS, Member, PASSWORD, Person, VISITED},
+    people::{AGENCY, Account, CLIENTS, Client, MEMBERS, Member, PASSWORD, Person, VISITED},
     story::Filled,
 };
-use crate::error::{Fault, Result, level_name};
+use crate::{
+    error::{Fault, Result, level_name},
+    http::graphiql::{self, Cast},
+};
+use entity::UserLevel;
 use std::{net::SocketAddr, path::Path};
 
 const WORDS: &str = include_str!("guide.txt");
@@ -32,6 +36,20 @@ pub fn text(filled: &Filled, address: SocketAddr, file: &Path) -> Result<String>
         ("level", level_name(pending.wants)),
     ];
     Ok(values.iter().fold(WORDS.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value)))
+}
+
+/// Who one can be at a click: the agency's people, who have requests to answer, and those of the client that let it in.
+pub fn cast() -> Cast {
+    let own = |account: &'static Account| as_one(&account.owner, UserLevel::Owner, account.name);
+    let of = |account| members(account).map(|member| as_one(&member.person, member.level, member.account));
+    let visited = CLIENTS.iter().filter(|client| client.account.name == VISITED).map(|client| own(&client.account));
+    let people = std::iter::once(own(&AGENCY)).chain(of(AGENCY.name));
+    let people = people.chain(pending().map(|client| own(&client.account))).chain(visited).chain(of(VISITED));
+    Cast { people: people.collect(), password: Some(PASSWORD) }
+}
+
+fn as_one(person: &Person, level: UserLevel, account: &'static str) -> graphiql::Person {
+    graphiql::Person { name: person.name, login: person.address, level: level_name(level), account }
 }
 
 fn pending() -> impl Iterator<Item = &'static Client> {

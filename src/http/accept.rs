@@ -6,6 +6,7 @@
 //! many more ways to keep a server busy.
 
 use super::stopped;
+use crate::config::Limits;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -30,20 +31,11 @@ use tokio_io_timeout::TimeoutStream;
 /// How long to wait when the machine has no more file descriptors to give.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a client may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// For its headers, for its next request, and to take what it is sent.
-    pub time: Duration,
-    /// How many connections are open at once; those beyond wait to be accepted.
-    pub connections: usize,
-}
-
 /// Serves until the server stops, and then until the requests that are under way are answered.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut shutdown: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, mut shutdown: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.time);
+    http.timer(TokioTimer::new()).header_read_timeout(limits.client_timeout);
     let mut open = JoinSet::new();
     loop {
         let next = tokio::select! {
@@ -53,7 +45,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut sh
         };
         match next {
             Ok((stream, slot)) => {
-                let stream = TokioIo::new(timed(stream, slot, limits.time));
+                let stream = TokioIo::new(timed(stream, slot, limits.client_timeout));
                 let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone())).with_upgrades();
                 open.spawn(run(connection, shutdown.clone()));
             }

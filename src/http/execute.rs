@@ -2,13 +2,19 @@
 //! the caller, and what comes out is put right (nulls, order, faults).
 //!
 //! Each mutation runs in a task of its own, so that a client that hangs up can't cancel a transaction half-way. A panic
-//! becomes an INTERNAL error here, and costs neither the connection nor the other operations on it. What a caller may do
-//! is not decided here, nor how a refusal is written on the wire.
+//! becomes an INTERNAL error here, and costs neither the connection nor the other operations on it. No operation takes longer
+//! than it may, nor begins when too many are under way. What a caller may do is not decided here, nor how a refusal is written
+//! on the wire.
 
-use super::{RequestId, Server, nulls::Nulls, prescan, seal};
-use crate::actor::Caller;
+use super::{
+    RequestId, Server, prescan, seal,
+    trusted::{self, Documents},
+    weigh,
+};
+use crate::{actor::Caller, config::Limits, error::Denied};
 use async_graphql::{
     Name, Request, Response, ServerError, Value, Variables,
+    indexmap::IndexMap,
     parser::{
         parse_query,
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
@@ -16,7 +22,8 @@ use async_graphql::{
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
-use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
+use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::time::timeout;
 use tracing::Instrument;
 
 /// The most errors that an answer without data tells; five thousand unknown fields need not be named one by one.
@@ -28,12 +35,22 @@ const MAX_REQUEST_ERRORS: usize = 10;
 pub struct Params {
     /// The document.
     pub query: Option<String>,
+    /// The id of a trusted one, instead.
+    pub document_id: Option<String>,
     /// Which of the document's operations is meant.
     pub operation_name: Option<String>,
     /// The values of its variables.
     pub variables: Option<Variables>,
     /// Whatever else; kept for resolvers, read by none.
     pub extensions: Option<async_graphql::Extensions>,
+}
+
+impl Params {
+    /// Whether a document is there, or an id of one.
+    pub fn names_a_document(&self) -> bool {
+        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        given(&self.query) || given(&self.document_id) || trusted::hash(self).is_some()
+    }
 }
 
 /// Reads a JSON object. A struct can be read from an array too, so that a batch would pass for one request.
@@ -55,19 +72,26 @@ pub struct Operation {
     pub kind: Option<OperationType>,
 }
 
+/// Measures a document with its variables and parses it.
+pub fn checked(text: &str, variables: &Variables, limits: &Limits) -> Result<ExecutableDocument, ServerError> {
+    prescan::scan(text, limits)?;
+    let document = parse_query(text).map_err(|error| coded(error.into(), "BAD_REQUEST"))?;
+    prescan::count(&document, variables, limits)?;
+    Ok(document)
+}
+
 impl Operation {
-    /// Measures, parses and checks a document.
-    pub fn new(params: Params) -> Result<Self, ServerError> {
-        let text = params.query.unwrap_or_default();
-        prescan::scan(&text)?;
-        let document = parse_query(&text).map_err(|error| coded(error.into(), "BAD_REQUEST"))?;
-        prescan::count_fields(&document)?;
+    /// Finds, measures, parses and checks a document.
+    pub fn new(mut params: Params, documents: &Documents, limits: &Limits) -> Result<Self, ServerError> {
+        let text = documents.find(&mut params)?.into_owned();
+        let mut variables = params.variables.unwrap_or_default();
+        let document = checked(&text, &variables, limits)?;
         let name = params.operation_name.filter(|name| !name.is_empty());
         let operation = chosen(&document, name.as_deref());
         let kind = operation.map(|operation| operation.ty);
-        let variables = params.variables.unwrap_or_default();
         let mut keys = Vec::new();
         if let Some(operation) = operation {
+            fill_in_defaults(operation, &mut variables);
             root_keys(&document, &operation.selection_set.node, &mut keys);
             each_variable_given(operation, &variables)?;
             if operation.ty == OperationType::Subscription && keys.len() != 1 {
@@ -88,25 +112,34 @@ impl Operation {
     /// The request as an actor's, and what puts its answers right.
     fn split(self, server: &Server, caller: Caller, id: RequestId) -> (Request, Finish) {
         let name = self.request.operation_name.clone();
-        let finish = Finish { nulls: Arc::clone(&server.nulls), document: self.document, keys: self.keys, name, id: id.clone() };
+        let numbers = weigh::numbers(&self.request.variables);
+        let finish = Finish { server: server.clone(), document: self.document, keys: self.keys, name, numbers, id: id.clone() };
         (self.request.data(caller).data(id), finish)
     }
 }
 
 /// Runs a query or a mutation; a mutation goes on when nobody waits for its answer any more.
 pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
-    let detached = operation.kind == Some(OperationType::Mutation);
+    let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else { return overloaded() };
+    let mutation = operation.kind == Some(OperationType::Mutation);
     let (request, finish) = operation.split(server, caller, id.clone());
     let schema = server.schema.clone();
     let work = async move {
         let outcome = AssertUnwindSafe(schema.execute(request)).catch_unwind().await;
-        finish.response(outcome.unwrap_or_else(|panic| fault(&finish.id, panic.as_ref())))
+        let answer = finish.response(outcome).await;
+        drop(place);
+        answer
     };
-    if !detached {
-        return work.await;
+    let limit = server.app.config.limits.operation_timeout;
+    if !mutation {
+        return timeout(limit, work).await.unwrap_or_else(|_| too_long(limit, "Ask for less at once, or try again."));
     }
-    // The task catches its own panics, so that only a runtime that shuts down leaves it without an answer.
-    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|stopped| fault(&id, &stopped.to_string()))
+    match timeout(limit, tokio::spawn(work.in_current_span())).await {
+        Ok(Ok(answer)) => answer,
+        // The task catches its own panics, so that only a runtime that shuts down leaves it without an answer.
+        Ok(Err(stopped)) => fault(&id, &stopped.to_string()),
+        Err(_) => too_long(limit, "It may still be done: look before you try again."),
+    }
 }
 
 /// Runs any operation; a query or a mutation has one answer.
@@ -122,27 +155,41 @@ pub fn answers(
     }
     let (request, finish) = operation.split(&server, caller, id);
     let events = AssertUnwindSafe(server.schema.execute_stream(request)).catch_unwind();
-    events.map(move |outcome| finish.response(outcome.unwrap_or_else(|panic| fault(&finish.id, panic.as_ref())))).boxed()
+    let finish = Arc::new(finish);
+    let answers = events.then(move |outcome| {
+        let finish = Arc::clone(&finish);
+        async move { finish.response(outcome).await }
+    });
+    answers.boxed()
 }
 
 /// What is needed to put the answers of one operation right.
 struct Finish {
-    nulls: Arc<Nulls>,
+    server: Server,
     document: String,
     keys: Vec<Name>,
     name: Option<String>,
+    /// What of the variables its cost can depend on.
+    numbers: Variables,
     id: RequestId,
 }
 
 impl Finish {
-    fn response(&self, mut response: Response) -> Response {
+    async fn response(&self, outcome: Result<Response, Panic>) -> Response {
+        let mut response = match outcome {
+            Ok(response) => self.server.scales.weigh(response, || self.to_be_weighed()).await,
+            Err(panic) => fault(&self.id, panic.as_ref()),
+        };
         if is_request_error(&response) {
             response.errors.truncate(MAX_REQUEST_ERRORS);
+        } else if response.errors.is_empty() && response.data == Value::Null {
+            // Nothing was left to select, which the executor tells as null.
+            response.data = Value::Object(IndexMap::new());
         } else if !response.errors.is_empty() {
             // The executor has used up the parsed document. Reading it again here is dearer than keeping a copy would be,
             // but only an answer with errors pays.
             if let Ok(document) = parse_query(&self.document) {
-                self.nulls.mend(&document, self.name.as_deref(), &mut response);
+                self.server.nulls.mend(&document, self.name.as_deref(), &mut response);
             }
         }
         // A query's root is the one object whose fields the executor runs side by side, and tells as they come.
@@ -154,6 +201,25 @@ impl Finish {
         seal::seal(&mut response, &self.id);
         response
     }
+
+    fn to_be_weighed(&self) -> Request {
+        let mut request = Request::new(&self.document).variables(self.numbers.clone());
+        request.operation_name.clone_from(&self.name);
+        request
+    }
+}
+
+/// What a panic leaves behind.
+type Panic = Box<dyn Any + Send>;
+
+fn overloaded() -> Response {
+    let mut error = refused("OVERLOADED", Denied::Overloaded.to_string());
+    error.extensions.get_or_insert_default().set("retryAfter", seal::RETRY_AFTER);
+    Response::from_errors(vec![error])
+}
+
+fn too_long(limit: Duration, advice: &str) -> Response {
+    Response::from_errors(vec![refused("TIMEOUT", format!("This took more than {} s. {advice}", limit.as_secs_f32()))])
 }
 
 /// Whether the operation was refused as a whole, before any field of it ran.
@@ -240,11 +306,20 @@ fn root_keys(document: &ExecutableDocument, selection: &SelectionSet, keys: &mut
     }
 }
 
+/// Gives each variable that was left out its default. The executor would, but not where it decides what to skip.
+fn fill_in_defaults(operation: &OperationDefinition, variables: &mut Variables) {
+    for definition in operation.variable_definitions.iter().map(|definition| &definition.node) {
+        if let Some(default) = definition.default_value() {
+            variables.entry(definition.name.node.clone()).or_insert_with(|| default.clone());
+        }
+    }
+}
+
 /// Refuses an operation that lacks a variable it can't do without. The executor would find out at the field that reads it,
 /// when the mutations before that one have been done.
 fn each_variable_given(operation: &OperationDefinition, variables: &Variables) -> Result<(), ServerError> {
     let missing = operation.variable_definitions.iter().map(|definition| &definition.node).find(|definition| {
-        let given = variables.get(&definition.name.node).or(definition.default_value());
+        let given = variables.get(&definition.name.node);
         !definition.var_type.node.nullable && given.is_none_or(|value| *value == Value::Null)
     });
     let Some(missing) = missing else { return Ok(()) };
@@ -277,7 +352,9 @@ mod tests {
     use super::*;
 
     fn checked(query: &str) -> Result<Operation, String> {
-        Operation::new(Params { query: Some(query.to_owned()), ..Params::default() }).map_err(|error| error.message)
+        let limits = crate::config::Config::from_pairs(true, &[]).expect("the defaults").limits;
+        let params = Params { query: Some(query.to_owned()), ..Params::default() };
+        Operation::new(params, &Documents::Any, &limits).map_err(|error| error.message)
     }
 
     #[test]
@@ -306,6 +383,12 @@ mod tests {
             );
         }
         assert!(checked("subscription { a { b } ...F } fragment F on Subscription { a { c } }").is_ok());
+    }
+
+    #[test]
+    fn a_variable_that_is_left_out_has_its_default() {
+        let operation = checked("query ($a: Int = 1, $b: Boolean! = true) { x(a: $a) @skip(if: $b) }").expect("passes");
+        assert_eq!(serde_json::to_value(&operation.request.variables).expect("JSON"), serde_json::json!({ "a": 1, "b": true }));
     }
 
     #[test]

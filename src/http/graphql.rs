@@ -1,16 +1,16 @@
-//! GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>) and, for `Accept: text/event-stream`,
-//! GraphQL over SSE in distinct-connections mode (<https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>).
+//! GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>): from a request to an operation, and which of its
+//! forms the answer takes. Those that go on are in [`streams`].
 //!
 //! A handler of our own over the executor, since async-graphql's service answers a quarter of the specification's audits
-//! wrongly. No batches, no uploads, no multipart/mixed, no persisted documents, no compressed bodies. CORS and the time
-//! that a client has for its headers are the router's and the listener's.
+//! wrongly. No batches, no uploads, no compressed bodies. CORS and the time that a client has for its headers are the router's
+//! and the listener's.
 
 use super::{
     RequestId, Server,
-    execute::{self, Operation, Params, Wire},
+    execute::{self, Params, Wire},
     origin,
     seal::RETRY_AFTER,
-    ws,
+    streams, ws,
 };
 use crate::actor::Caller;
 use async_graphql::{Response as Answer, ServerError, parser::types::OperationType};
@@ -18,18 +18,17 @@ use axum::{
     body::{Body, Bytes},
     extract::{Query, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::StreamExt;
 use serde::Deserialize;
-use std::{borrow::Cow, convert::Infallible};
+use std::borrow::Cow;
 use tokio::time::timeout;
 
-/// The longest body that is read.
-const MAX_BODY: usize = 1024 * 1024;
+/// How much of a body that is too long is still taken, in bytes.
+const MAX_LET_GO: usize = 32 * 1024 * 1024;
+const NEEDS_A_STREAM: &str = "A subscription needs Accept: text/event-stream or multipart/mixed;subscriptionSpec=1.0, or a \
+                              WebSocket (graphql-transport-ws).";
 
 /// Answers `/graphql`: POST, GET for what changes nothing, and a GET that asks for a WebSocket.
 pub async fn handle(State(server): State<Server>, request: Request) -> Response {
@@ -39,12 +38,13 @@ pub async fn handle(State(server): State<Server>, request: Request) -> Response 
     }
     let (parts, body) = request.into_parts();
     let Some(accept) = Accept::of(&parts.headers) else {
-        let types = "Accept must allow application/graphql-response+json, application/json or text/event-stream.";
+        let types = "Accept must allow application/graphql-response+json, application/json, text/event-stream or \
+                     multipart/mixed;subscriptionSpec=1.0.";
         return Refusal(StatusCode::NOT_ACCEPTABLE, types.into()).answer(Media::Json);
     };
     match respond(&server, accept, &parts, body).await {
         Ok(response) => response,
-        Err(refusal) => refusal.answer(accept.media),
+        Err(refusal) => refusal.answer(accept.for_one()),
     }
 }
 
@@ -69,32 +69,37 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
     let params = match parts.method {
         Method::GET => from_query_string(parts)?,
         Method::POST => from_body(server, &parts.headers, body).await?,
-        _ => return Ok(not_allowed(accept.media, "Use POST, or GET for a query.", "GET, POST")),
+        _ => return Ok(not_allowed(accept.for_one(), "Use POST, or GET for a query.", "GET, POST")),
     };
-    if params.query.as_ref().is_none_or(String::is_empty) {
+    if !params.names_a_document() {
         return Err(bad_request("\"query\" must be a document, as a string."));
     }
-    let operation = match Operation::new(params) {
+    let operation = match server.operation(params) {
         Ok(operation) => operation,
         Err(error) => return Ok(refuse(accept, error)),
     };
     if parts.method == Method::GET && operation.kind == Some(OperationType::Mutation) {
-        return Ok(not_allowed(accept.media, "A mutation needs POST.", "POST"));
+        return Ok(not_allowed(accept.for_one(), "A mutation needs POST.", "POST"));
     }
     let device = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     let caller = Caller::of(&server.app, authorization(&parts.headers)).on(device);
     let id = request_id(parts);
-    let subscription = operation.kind == Some(OperationType::Subscription);
-    if accept.media == Media::Events || (accept.events && subscription) {
-        return Ok(events(server.clone(), caller, id, operation));
-    }
-    if subscription {
-        return Err(bad_request("A subscription needs Accept: text/event-stream, or a WebSocket (graphql-transport-ws)."));
+    let media = match (operation.kind, accept.stream) {
+        (Some(OperationType::Subscription), None) => return Err(bad_request(NEEDS_A_STREAM)),
+        (Some(OperationType::Subscription), Some((_, stream))) => stream,
+        // Who asks for events alone gets the one answer as an event.
+        _ if accept.one.is_none() || accept.best() == Media::Events => accept.best(),
+        _ => accept.for_one(),
+    };
+    match media {
+        Media::Events => return Ok(streams::events(server, caller, id, operation)),
+        Media::Mixed => return Ok(streams::mixed(server, caller, id, operation)),
+        Media::Json | Media::GraphQl => {}
     }
     let mut answer = execute::answer(server, caller, id, operation).await;
     let headers = std::mem::take(&mut answer.http_headers);
-    let status = status(accept.media, &answer);
-    let mut response = write(accept.media, status, &answer);
+    let status = status(media, &answer);
+    let mut response = write(media, status, &answer);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
     }
@@ -125,42 +130,65 @@ enum Media {
     GraphQl,
     /// `text/event-stream`.
     Events,
+    /// `multipart/mixed` with `subscriptionSpec=1.0`.
+    Mixed,
 }
 
-/// What a client accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a client accepts: of each sort what it likes best, with its weight; of equals, what it names first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Accept {
-    /// What it likes best; of equals, what it names first.
-    media: Media,
-    /// Whether a stream of events is among it, so that a subscription can be answered.
-    events: bool,
+    /// For one answer.
+    one: Option<(f32, Media)>,
+    /// For answers that follow each other.
+    stream: Option<(f32, Media)>,
 }
 
 impl Accept {
     /// Reads the header `Accept`; a request without it takes JSON.
     fn of(headers: &HeaderMap) -> Option<Self> {
         if !headers.contains_key(header::ACCEPT) {
-            return Some(Self { media: Media::Json, events: false });
+            return Some(Self { one: Some((1.0, Media::Json)), stream: None });
         }
-        let mut best: Option<(f32, Media)> = None;
-        let mut events = false;
-        for range in headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','))
-        {
-            let mut parts = range.split(';').map(str::trim);
-            let media = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-                "application/json" | "application/*" | "*/*" => Media::Json,
-                "application/graphql-response+json" => Media::GraphQl,
-                "text/event-stream" => Media::Events,
-                _ => continue,
-            };
-            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
-            events |= media == Media::Events && weight > 0.0;
+        let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        let mut accept = Self::default();
+        for (weight, media) in lines.flat_map(|line| line.split(',')).filter_map(range) {
+            let best = if matches!(media, Media::Events | Media::Mixed) { &mut accept.stream } else { &mut accept.one };
             if weight > best.map_or(0.0, |(best, _)| best) {
-                best = Some((weight, media));
+                *best = Some((weight, media));
             }
         }
-        best.map(|(_, media)| Self { media, events })
+        (accept != Self::default()).then_some(accept)
     }
+
+    fn best(self) -> Media {
+        match (self.one, self.stream) {
+            (Some((one, media)), Some((stream, _))) if one >= stream => media,
+            (_, Some((_, media))) | (Some((_, media)), None) => media,
+            (None, None) => Media::Json,
+        }
+    }
+
+    /// What a single answer is written as.
+    fn for_one(self) -> Media {
+        self.one.map_or(Media::Json, |(_, media)| media)
+    }
+}
+
+/// A range of the header with its weight, if it is of our types.
+fn range(text: &str) -> Option<(f32, Media)> {
+    let text = text.to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
+    let parameter = |name| parameters.iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().trim_matches('"'));
+    let media = match media {
+        "application/json" | "application/*" | "*/*" => Media::Json,
+        "application/graphql-response+json" => Media::GraphQl,
+        "text/event-stream" => Media::Events,
+        "multipart/mixed" if parameter("subscriptionspec") == Some("1.0") => Media::Mixed,
+        _ => return None,
+    };
+    Some((parameter("q").map_or(1.0, |q| q.parse().unwrap_or(0.0)), media))
 }
 
 /// The same as [`Params`], but for a query string, in which the maps are JSON.
@@ -168,6 +196,7 @@ impl Accept {
 #[serde(rename_all = "camelCase")]
 struct QueryString {
     query: Option<String>,
+    document_id: Option<String>,
     operation_name: Option<String>,
     variables: Option<String>,
     extensions: Option<String>,
@@ -181,6 +210,7 @@ fn from_query_string(parts: &Parts) -> Result<Params, Refusal> {
     let Query(query) = Query::<QueryString>::try_from_uri(&parts.uri).map_err(|error| bad_request(error.body_text()))?;
     Ok(Params {
         query: query.query,
+        document_id: query.document_id,
         operation_name: query.operation_name,
         variables: json("variables", query.variables)?,
         extensions: json("extensions", query.extensions)?,
@@ -193,8 +223,8 @@ async fn from_body(server: &Server, headers: &HeaderMap, body: Body) -> Result<P
         return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message.into()));
     }
     let slow = |_| Refusal(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.".into());
-    let time = server.app.config.client_timeout.to_std().unwrap_or_default();
-    let body = timeout(time, read(body)).await.map_err(slow)??;
+    let limits = &server.app.config.limits;
+    let body = timeout(limits.client_timeout, read(body, limits.body_bytes)).await.map_err(slow)??;
     execute::object(&body).map_err(|error| bad_request(format!("The body is not a GraphQL request in JSON: {error}.")))
 }
 
@@ -208,30 +238,37 @@ fn is_json(headers: &HeaderMap) -> bool {
     json && utf8 && matches!(text(header::CONTENT_ENCODING).as_str(), "" | "identity")
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
+async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     let mut stream = body.into_data_stream();
-    let mut read = Vec::new();
+    let (mut read, mut length) = (Vec::new(), 0);
     while let Some(chunk) = stream.next().await {
         let chunk: Bytes = chunk.map_err(|_| bad_request("The body broke off."))?;
-        if read.len() + chunk.len() > MAX_BODY {
-            return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("The body has more than {MAX_BODY} bytes.").into()));
+        length += chunk.len();
+        // A connection that is closed while its client still sends would lose the answer; so what is too long is let go by, up
+        // to a point.
+        if length > limit + MAX_LET_GO {
+            break;
+        } else if length <= limit {
+            read.extend_from_slice(&chunk);
         }
-        read.extend_from_slice(&chunk);
+    }
+    if length > limit {
+        return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("The body has more than {limit} bytes.").into()));
     }
     Ok(read)
 }
 
-/// Answers for a document that did not pass: a listener for events gets it as an event, since it can't see a status.
+/// Answers for a document that did not pass.
 fn refuse(accept: Accept, error: ServerError) -> Response {
     let answer = Answer::from_errors(vec![error]);
-    match accept.media {
-        Media::Events => sse(stream::iter([next(&answer), complete()])),
-        media => write(media, status(media, &answer), &answer),
+    match accept.best() {
+        Media::Events => streams::refusal(&answer),
+        _ => write(accept.for_one(), status(accept.for_one(), &answer), &answer),
     }
 }
 
 fn status(media: Media, answer: &Answer) -> StatusCode {
-    if execute::has_code(answer, "OVERLOADED") {
+    if execute::has_code(answer, "OVERLOADED") || execute::has_code(answer, "TIMEOUT") {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     match execute::is_request_error(answer) {
@@ -244,7 +281,7 @@ fn status(media: Media, answer: &Answer) -> StatusCode {
 fn write(media: Media, status: StatusCode, answer: &Answer) -> Response {
     let media = match media {
         Media::GraphQl => "application/graphql-response+json; charset=utf-8",
-        Media::Json | Media::Events => "application/json; charset=utf-8",
+        _ => "application/json; charset=utf-8",
     };
     // An answer is one caller's, at one moment: nobody may keep it for another.
     let headers = [(header::CONTENT_TYPE, media), (header::VARY, "Accept"), (header::CACHE_CONTROL, "no-store")];
@@ -255,25 +292,4 @@ fn write(media: Media, status: StatusCode, answer: &Answer) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-/// An operation's answers as events. At shutdown they end without `complete`, so that the client comes back.
-fn events(server: Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
-    let mut shutdown = server.shutdown.clone();
-    let stopped = async move { super::stopped(&mut shutdown).await };
-    let answers = execute::answers(server, caller, id, operation).map(|answer| next(&answer));
-    sse(answers.chain(stream::iter([complete()])).take_until(stopped))
-}
-
-fn sse(events: impl Stream<Item = Event> + Send + 'static) -> Response {
-    // Proxies hold back what they are not told to pass on.
-    ([("x-accel-buffering", "no")], Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default())).into_response()
-}
-
-fn next(answer: &Answer) -> Event {
-    Event::default().event("next").data(serde_json::to_string(&Wire(answer)).unwrap_or_default())
-}
-
-fn complete() -> Event {
-    Event::default().event("complete").data("")
 }

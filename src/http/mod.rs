@@ -4,26 +4,38 @@
 
 pub mod accept;
 pub mod execute;
+pub mod graphiql;
 pub mod graphql;
 pub mod nulls;
 pub mod origin;
 pub mod pages;
 pub mod prescan;
 pub mod seal;
+pub mod streams;
+pub mod trusted;
+pub mod weigh;
 pub mod ws;
 
 use crate::{app::App, schema::Api};
+use async_graphql::ServerError;
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::{any, get},
 };
 use serde::Deserialize;
-use std::sync::Arc;
-use tokio::sync::watch;
+use std::{any::Any, sync::Arc};
+use tokio::sync::{Semaphore, watch};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{NotForContentType, Predicate, SizeAbove},
+    },
+};
 
 /// Names a request in the log and in what the client sees of a fault.
 #[derive(Clone, Debug)]
@@ -38,8 +50,23 @@ pub struct Server {
     pub schema: Api,
     /// The types of its fields, to put nulls where they belong.
     pub nulls: Arc<nulls::Nulls>,
+    /// The documents that may be asked.
+    pub documents: Arc<trusted::Documents>,
+    /// What tells by how much a query is too large.
+    pub scales: Arc<weigh::Scales>,
+    /// The places of queries and mutations under way.
+    pub operations: Arc<Semaphore>,
+    /// Who GraphiQL can be at a click.
+    pub cast: Arc<graphiql::Cast>,
     /// Turns true when the server stops.
     pub shutdown: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// The operation that a client means, if it may be asked.
+    fn operation(&self, params: execute::Params) -> Result<execute::Operation, ServerError> {
+        execute::Operation::new(params, &self.documents, &self.app.config.limits)
+    }
 }
 
 /// Waits until the server is told to stop.
@@ -48,12 +75,17 @@ pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a response may do in a browser, unless it says more: nothing.
+const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// What the smallest answers are not worth compressing under, in bytes.
+const COMPRESSED_FROM: u16 = 1024;
 
 /// Everything that is served.
 pub fn router(server: Server) -> Router {
     let mut router = Router::new()
-        .route("/", get(pages::home))
         .route("/verify-email", get(pages::verify_email))
         .route("/invitation", get(pages::invitation))
         .route("/access-request", get(pages::access_request))
@@ -63,14 +95,35 @@ pub fn router(server: Server) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/.well-known/jwks.json", get(jwks));
+    router = if server.app.config.graphiql {
+        let settings = get(graphiql::settings);
+        router
+            .route("/", get(graphiql::page))
+            .route("/graphiql/settings.json", settings)
+            .route("/graphiql/{file}", get(graphiql::file))
+    } else {
+        router.route("/", get(pages::home))
+    };
     if server.app.mailer.mailbox().is_some() {
         router = router.route("/mailbox", get(mailbox_page)).route("/mailbox.json", get(mailbox_json));
     }
-    let layer = middleware::from_fn_with_state(server.clone(), around);
+    let around = middleware::from_fn_with_state(server.clone(), around);
+    // Streams must go out as they come.
+    let compressed = SizeAbove::new(COMPRESSED_FROM)
+        .and(NotForContentType::new("text/event-stream"))
+        .and(NotForContentType::new("multipart/mixed"));
     router
         .fallback(|| async { (StatusCode::NOT_FOUND, "There is nothing here. GraphQL is at /graphql.\n") })
-        .layer(layer)
+        .layer(CompressionLayer::new().compress_when(compressed))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(around)
         .with_state(server)
+}
+
+/// An operation's panic is answered where it runs; this is for all else.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a request outside GraphQL panicked");
+    (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.\n").into_response()
 }
 
 /// What every request gets: an id, the origins that may call, and headers that keep browsers careful.
@@ -83,22 +136,31 @@ async fn around(State(server): State<Server>, mut request: Request, next: Next) 
     let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     if let Some(origin) = allowed {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id"));
-        if preflight {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
-            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-        }
+        cross_origin(headers, origin, preflight);
     }
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NOTHING);
     if let Ok(id) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Lets pages of an origin that the settings name read the answer.
+fn cross_origin(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after"));
+    if preflight {
+        // The latter two are Apollo's clients' own.
+        let sent = "authorization, content-type, apollographql-client-name, apollographql-client-version";
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(sent));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    }
 }
 
 /// Whether requests can be served: the database answers, and is up to date.
@@ -117,6 +179,10 @@ async fn jwks(State(server): State<Server>) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(server.app.keys.jwks()))
 }
 
+/// The mailbox's page has its style in it, and each mail in a frame that may run nothing and load nothing.
+const MAILBOX_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 #[derive(Deserialize)]
 struct MailFilter {
     to: Option<String>,
@@ -124,7 +190,8 @@ struct MailFilter {
 
 async fn mailbox_page(State(server): State<Server>, Query(filter): Query<MailFilter>) -> Response {
     let page = server.app.mailer.mailbox().map(|mailbox| mailbox.page(filter.to.as_deref()));
-    page.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |page| Html(page).into_response())
+    let policy = [(header::CONTENT_SECURITY_POLICY, MAILBOX_POLICY)];
+    page.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |page| (policy, Html(page)).into_response())
 }
 
 async fn mailbox_json(State(server): State<Server>, Query(filter): Query<MailFilter>) -> Response {

@@ -5,11 +5,13 @@
 //! another host. Absent: sessions and cookies; what the script gets to know is gone when the page is closed.
 
 use super::Server;
+use aws_lc_rs::digest;
 use axum::{
     extract::State,
-    http::{HeaderMap, Uri, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, Uri, header, uri::Authority},
     response::{Html, IntoResponse},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// What a page may do: run its own script, ask this server, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
@@ -62,6 +64,18 @@ pub async fn style() -> impl IntoResponse {
 /// comes from the request, and is pasted into both.
 fn is_plain(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+}
+
+/// What names a content, so that who has it need not be sent it again.
+pub fn tag(content: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, content);
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12]))
+}
+
+/// Whether who asks has a content of this tag.
+pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let mut lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line: &HeaderValue| line.to_str().ok());
+    lines.any(|line| line.split(',').any(|known| known.trim().trim_start_matches("W/") == tag))
 }
 
 fn page(title: &str, main: &str) -> impl IntoResponse + use<> {

@@ -1,29 +1,22 @@
 //! How large a document is, told before it can do harm.
 //!
 //! The parser calls itself for each nested value and the validator follows each fragment spread, so that a few KB can
-//! overflow the stack or keep a worker busy for minutes. [`scan`] reads the text once before it is parsed; [`count_fields`]
-//! counts what the fragments come to before it is validated, each fragment once. What a field costs is not known here: the
-//! schema's own limits weigh that.
+//! overflow the stack or keep a worker busy for minutes. [`scan`] reads the text once before it is parsed; [`count`] counts
+//! what the fragments and variables come to before it is validated, each of them once. What a field costs is not known here:
+//! the schema's own limits weigh that.
 
 use super::execute::{bad_request, refused};
+use crate::config::Limits;
 use async_graphql::{
-    ServerError,
-    parser::types::{ExecutableDocument, Selection, SelectionSet},
+    Name, Positioned, ServerError, Value as ConstValue, Variables,
+    parser::types::{Directive, ExecutableDocument, Selection, SelectionSet},
 };
+use async_graphql_value::Value;
 use std::collections::HashMap;
 
-/// The longest document, in bytes.
-const MAX_BYTES: u64 = 32 * 1024;
-/// The deepest nesting of braces, brackets and parentheses.
-const MAX_DEPTH: u64 = 30;
-/// The most names, numbers, strings and marks, comments and commas aside.
-const MAX_TOKENS: u64 = 2_000;
-/// The most fields, with every fragment written out where it is spread; directives and spreads count as fields.
-const MAX_FIELDS: u64 = 1_000;
-
 /// Refuses a text that is too long, nests too deep or has too many tokens, in one pass over its bytes.
-pub fn scan(document: &str) -> Result<(), ServerError> {
-    at_most("bytes", MAX_BYTES, document.len() as u64)?;
+pub fn scan(document: &str, limits: &Limits) -> Result<(), ServerError> {
+    at_most("bytes", limits.document_bytes, document.len() as u64)?;
     let mut rest = document.as_bytes();
     let (mut depth, mut deepest, mut tokens) = (0_u64, 0_u64, 0_u64);
     while let Some(&first) = rest.first() {
@@ -36,8 +29,8 @@ pub fn scan(document: &str) -> Result<(), ServerError> {
         tokens += u64::from(!matches!(first, b' ' | b',' | b'\t' | b'\r' | b'\n' | b'#'));
         rest = rest.get(lexeme(rest)?..).unwrap_or_default();
     }
-    at_most("depth", MAX_DEPTH, deepest)?;
-    at_most("tokens", MAX_TOKENS, tokens)
+    at_most("nesting", limits.document_nesting, deepest)?;
+    at_most("tokens", limits.document_tokens, tokens)
 }
 
 /// The length of the token or comment that a text starts with; of a string without an end, that of the whole text.
@@ -81,54 +74,115 @@ fn block_string(content: &[u8]) -> Option<usize> {
     }
 }
 
-/// Refuses a document whose operations have too many fields once its fragments are written out, or that would never end.
-pub fn count_fields(document: &ExecutableDocument) -> Result<(), ServerError> {
-    let mut count = Count { document, fragments: HashMap::new() };
-    let mut fields = 0_u64;
+/// Refuses a document whose operations have too many fields or values once its fragments and variables are written out, or
+/// that would never end.
+pub fn count(document: &ExecutableDocument, variables: &Variables, limits: &Limits) -> Result<(), ServerError> {
+    let variables = variables.iter().map(|(name, value)| (name.as_str(), values(value))).collect();
+    let mut count = Count { document, variables, fragments: HashMap::new() };
+    let mut total = Size::default();
     for (_, operation) in document.operations.iter() {
-        let inside = count.selection(&operation.node.selection_set.node)?;
-        fields = fields.saturating_add(inside).saturating_add(operation.node.directives.len() as u64);
+        total.add(count.selection(&operation.node.selection_set.node)?);
+        total.add(count.directives(&operation.node.directives));
     }
-    at_most("fields", MAX_FIELDS, fields)
+    at_most("fields", limits.document_fields, total.fields)?;
+    at_most("nesting", limits.document_nesting, total.depth)?;
+    at_most("values", limits.document_values, total.values)
+}
+
+/// How much there is to execute.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    fields: u64,
+    values: u64,
+    /// Selections within each other.
+    depth: u64,
+}
+
+impl Size {
+    fn add(&mut self, other: Self) {
+        self.fields = self.fields.saturating_add(other.fields);
+        self.values = self.values.saturating_add(other.values);
+        self.depth = self.depth.max(other.depth);
+    }
+}
+
+/// The values within a value, itself included; a text counts once more for every thousand bytes.
+fn values(value: &ConstValue) -> u64 {
+    match value {
+        ConstValue::List(items) => items.iter().fold(1, |sum, item| sum + values(item)),
+        ConstValue::Object(fields) => fields.values().fold(1, |sum, field| sum + values(field)),
+        ConstValue::String(text) => 1 + text.len() as u64 / 1_000,
+        _ => 1,
+    }
 }
 
 /// A count under way.
 struct Count<'a> {
     document: &'a ExecutableDocument,
+    /// What each variable comes to wherever it is used.
+    variables: HashMap<&'a str, u64>,
     /// What each fragment comes to; `None` while it is being counted, so that meeting it again is a cycle.
-    fragments: HashMap<&'a str, Option<u64>>,
+    fragments: HashMap<&'a str, Option<Size>>,
 }
 
 impl<'a> Count<'a> {
-    fn selection(&mut self, selection: &'a SelectionSet) -> Result<u64, ServerError> {
-        selection.items.iter().try_fold(0_u64, |sum, item| {
-            let inside = match &item.node {
+    fn selection(&mut self, selection: &'a SelectionSet) -> Result<Size, ServerError> {
+        let mut sum = Size::default();
+        for item in &selection.items {
+            sum.add(Size { fields: 1, ..Size::default() });
+            sum.add(self.directives(item.node.directives()));
+            if let Selection::Field(field) = &item.node {
+                sum.add(Size { values: self.arguments(&field.node.arguments), ..Size::default() });
+            }
+            sum.add(match &item.node {
                 Selection::Field(field) => self.selection(&field.node.selection_set.node)?,
                 Selection::InlineFragment(fragment) => self.selection(&fragment.node.selection_set.node)?,
                 Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node)?,
-            };
-            Ok(sum.saturating_add(inside).saturating_add(1 + item.node.directives().len() as u64))
-        })
+            });
+        }
+        sum.depth += 1;
+        Ok(sum)
     }
 
-    fn fragment(&mut self, name: &'a str) -> Result<u64, ServerError> {
+    fn fragment(&mut self, name: &'a str) -> Result<Size, ServerError> {
         match self.fragments.get(name) {
             Some(Some(known)) => return Ok(*known),
             Some(None) => return Err(bad_request(format!("The fragment \"{name}\" contains itself."))),
             None => {}
         }
         // An unknown fragment is the validator's to tell.
-        let Some(fragment) = self.document.fragments.get(name) else { return Ok(0) };
+        let Some(fragment) = self.document.fragments.get(name) else { return Ok(Size::default()) };
         self.fragments.insert(name, None);
-        let fields = self.selection(&fragment.node.selection_set.node)?;
-        self.fragments.insert(name, Some(fields));
-        Ok(fields)
+        let size = self.selection(&fragment.node.selection_set.node)?;
+        self.fragments.insert(name, Some(size));
+        Ok(size)
+    }
+
+    fn directives(&self, directives: &[Positioned<Directive>]) -> Size {
+        let values = directives.iter().fold(0_u64, |sum, one| sum.saturating_add(self.arguments(&one.node.arguments)));
+        Size { fields: directives.len() as u64, values, depth: 0 }
+    }
+
+    fn arguments(&self, arguments: &[(Positioned<Name>, Positioned<Value>)]) -> u64 {
+        arguments.iter().fold(0, |sum, (_, value)| sum.saturating_add(self.written(&value.node)))
+    }
+
+    /// As [`values`], of a value that may name variables.
+    fn written(&self, value: &Value) -> u64 {
+        let sum = |sum: u64, value| sum.saturating_add(self.written(value));
+        match value {
+            Value::Variable(name) => self.variables.get(name.as_str()).copied().unwrap_or(1),
+            Value::List(items) => items.iter().fold(1, sum),
+            Value::Object(fields) => fields.values().fold(1, sum),
+            Value::String(text) => 1 + text.len() as u64 / 1_000,
+            _ => 1,
+        }
     }
 }
 
 /// Says what was exceeded, the limit and what was found; `u64::MAX` stands for more than can be counted.
-fn at_most(what: &str, limit: u64, found: u64) -> Result<(), ServerError> {
-    if found <= limit {
+pub fn at_most(what: &str, limit: usize, found: u64) -> Result<(), ServerError> {
+    if usize::try_from(found).is_ok_and(|found| found <= limit) {
         return Ok(());
     }
     let mut error = refused("QUERY_TOO_LARGE", format!("The document is too large: {what} {found}, at most {limit}."));
@@ -142,6 +196,7 @@ fn at_most(what: &str, limit: u64, found: u64) -> Result<(), ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use async_graphql::parser::parse_query;
     use std::fmt::Write;
 
@@ -150,8 +205,13 @@ mod tests {
         what.map(|what| what.to_string()).unwrap_or_default()
     }
 
+    fn scanned(document: &str) -> Result<(), ServerError> {
+        scan(document, &Config::from_pairs(true, &[]).expect("the defaults").limits)
+    }
+
     fn counted(document: &str) -> Result<(), ServerError> {
-        scan(document).and_then(|()| count_fields(&parse_query(document).expect("parses")))
+        let limits = Config::from_pairs(true, &[]).expect("the defaults").limits;
+        scan(document, &limits).and_then(|()| count(&parse_query(document).expect("parses"), &Variables::default(), &limits))
     }
 
     /// `levels` fragments, each of which spreads the next one `times` times.
@@ -181,20 +241,20 @@ mod tests {
             format!("{{ a # }}\n(x: {open}{close}) }}"),
         ];
         for document in places {
-            assert_eq!(exceeded(scan(&document)), r#""depth""#, "{}", &document[..30]);
+            assert_eq!(exceeded(scanned(&document)), r#""nesting""#, "{}", &document[..30]);
         }
     }
 
     #[test]
     fn t1_an_open_block_string_hides_nothing_from_the_scan() {
         let document = format!("{{ a(x: [\"\"\" \" {}]) }}", "[".repeat(5_000));
-        assert_eq!(scan(&document).expect_err("is refused").message, "A block string is never closed.");
+        assert_eq!(scanned(&document).expect_err("is refused").message, "A block string is never closed.");
     }
 
     #[test]
     fn brackets_in_strings_and_comments_do_not_count() {
         let brackets = "[{(".repeat(100);
-        assert_eq!(scan(&format!("{{ a(x: \"{brackets}\", y: \"\"\"{brackets}\"\"\") # {brackets}\n }}")), Ok(()));
+        assert_eq!(scanned(&format!("{{ a(x: \"{brackets}\", y: \"\"\"{brackets}\"\"\") # {brackets}\n }}")), Ok(()));
     }
 
     #[test]
@@ -206,6 +266,12 @@ mod tests {
     }
 
     #[test]
+    fn fragments_do_not_hide_how_deep_a_document_nests() {
+        assert_eq!(counted(&bomb(27, 1)), Ok(()));
+        assert_eq!(exceeded(counted(&bomb(30, 1))), r#""nesting""#);
+    }
+
+    #[test]
     fn t4_a_cycle_is_told_by_a_fragment_in_it() {
         let cycle = counted("{ ...A } fragment A on Query { a { ...B } } fragment B on Query { ...A }");
         assert_eq!(cycle.expect_err("is refused").message, "The fragment \"A\" contains itself.");
@@ -213,11 +279,29 @@ mod tests {
 
     #[test]
     fn t5_t7_many_directives_aliases_or_repeated_fields_are_refused() {
-        assert_eq!(exceeded(scan(&format!("{{ a {} }}", "@b ".repeat(11_000)))), r#""bytes""#);
-        assert_eq!(exceeded(scan(&format!("{{ a {} }}", "@b ".repeat(1_000)))), r#""tokens""#);
-        assert_eq!(exceeded(scan(&format!("{{ {} }}", "a:b ".repeat(1_000)))), r#""tokens""#);
-        assert_eq!(exceeded(scan(&format!("{{ {} }}", "a ".repeat(10_000)))), r#""tokens""#);
+        assert_eq!(exceeded(scanned(&format!("{{ a {} }}", "@b ".repeat(11_000)))), r#""bytes""#);
+        assert_eq!(exceeded(scanned(&format!("{{ a {} }}", "@b ".repeat(1_000)))), r#""tokens""#);
+        assert_eq!(exceeded(scanned(&format!("{{ {} }}", "a:b ".repeat(1_000)))), r#""tokens""#);
+        assert_eq!(exceeded(scanned(&format!("{{ {} }}", "a ".repeat(10_000)))), r#""tokens""#);
         assert_eq!(exceeded(counted(&format!("{{ {} }}", "a ".repeat(1_500)))), r#""fields""#);
+    }
+
+    #[test]
+    fn a_variable_counts_wherever_it_is_used() {
+        let limits = Config::from_pairs(true, &[("max_document_values", "100")]).expect("a number").limits;
+        let sized = |document: &str, value: serde_json::Value| {
+            let variables = Variables::from_json(serde_json::json!({ "x": value }));
+            count(&parse_query(document).expect("parses"), &variables, &limits)
+        };
+        let list = serde_json::json!(["a", ["b", { "c": 1 }]]);
+        assert_eq!(sized("query ($x: X) { a(x: $x) }", list.clone()), Ok(()), "6 values");
+        let many = format!("query ($x: X) {{ {} }}", "a(x: $x) ".repeat(17));
+        assert_eq!(exceeded(sized(&many, list.clone())), r#""values""#);
+        let spread =
+            "query ($x: X) { ...F ...F ...F } fragment F on Q { a(x: [{y: [$x, $x, $x]}]) @skip(if: $x) b(x: $x) c(x: $x) }";
+        assert_eq!(exceeded(sized(spread, list)), r#""values""#);
+        assert_eq!(exceeded(sized("query ($x: X) { a(x: $x) }", "é".repeat(50_000).into())), r#""values""#);
+        assert_eq!(sized("query ($x: X) { a(x: 1) }", "x".repeat(500_000).into()), Ok(()), "is used nowhere");
     }
 
     #[test]

@@ -2,18 +2,22 @@
 //! client sees the id alone.
 
 use super::RequestId;
-use crate::{
-    error::{Denied, Error, level_name},
-    schema::{COMPLEXITY, DEPTH},
-};
+use crate::error::{Denied, Error, level_name};
 use async_graphql::{ErrorExtensionValues, Response, Value};
 
 /// How long a client should wait when the server is overloaded, in seconds.
 pub const RETRY_AFTER: i32 = 1;
 
+/// The longest message, in bytes: some repeat what the client sent, which may be long, as often as it was used.
+const MESSAGE_MAX: usize = 1_000;
+
 /// Gives every error of an answer its code.
 pub fn seal(response: &mut Response, id: &RequestId) {
     for error in &mut response.errors {
+        if error.message.len() > MESSAGE_MAX {
+            error.message.truncate(error.message.floor_char_boundary(MESSAGE_MAX));
+            error.message.push('…');
+        }
         let ours = error.source::<Error>().cloned();
         let extensions = error.extensions.get_or_insert_default();
         match ours {
@@ -24,12 +28,8 @@ pub fn seal(response: &mut Response, id: &RequestId) {
                 extend(extensions, &ours, id);
             }
             None if extensions.get("code").is_some() => {}
-            // Parsing and validation have no codes of their own; the executor's two limits are known by their words alone.
-            None => match error.message.as_str() {
-                "Query is too complex." => too_large(extensions, "cost", COMPLEXITY),
-                "Query is nested too deep." => too_large(extensions, "depth", DEPTH),
-                _ => extensions.set("code", "BAD_REQUEST"),
-            },
+            // Parsing and validation have no codes of their own.
+            None => extensions.set("code", "BAD_REQUEST"),
         }
     }
 }
@@ -59,10 +59,4 @@ fn explain(extensions: &mut ErrorExtensionValues, denied: &Denied) {
         Denied::Overloaded => extensions.set("retryAfter", RETRY_AFTER),
         _ => {}
     }
-}
-
-fn too_large(extensions: &mut ErrorExtensionValues, what: &str, limit: usize) {
-    extensions.set("code", "QUERY_TOO_LARGE");
-    extensions.set("what", what);
-    extensions.set("limit", limit);
 }

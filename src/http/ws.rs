@@ -8,7 +8,7 @@
 
 use super::{
     RequestId, Server,
-    execute::{self, Operation, Params, Wire},
+    execute::{self, Params, Wire},
     graphql::{Refusal, request_id},
     origin, stopped,
 };
@@ -45,10 +45,6 @@ const SEND_TIME: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The time that the peer has to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
-/// The most operations of a socket at once.
-const MAX_OPERATIONS: usize = 20;
-/// The longest message that is read.
-const MAX_MESSAGE: usize = 64 * 1024;
 /// The bytes that a socket's buffers begin with; the default of 128 KiB is for few sockets, not for ten thousand.
 const BUFFER: usize = 4 * 1024;
 /// The answers that may wait for a slow reader, of all its operations together.
@@ -129,7 +125,8 @@ pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refus
     }
     let id = request_id(&parts);
     let upgrade = upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
-    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+    let longest = server.app.config.limits.socket_message_bytes;
+    let upgrade = upgrade.max_message_size(longest).max_frame_size(longest);
     Ok(upgrade.on_upgrade(|socket| serve(socket, server, id)))
 }
 
@@ -264,7 +261,7 @@ impl Session {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Binary(_))) => return Err(invalid("not text")),
             Some(Ok(Message::Close(_))) | None => return Err(End::Closed),
-            Some(Err(error)) => return Err(unreadable(&error)),
+            Some(Err(error)) => return Err(unreadable(&error, self.server.app.config.limits.socket_message_bytes)),
         };
         match execute::object(text.as_bytes()).map_err(invalid)? {
             Incoming::ConnectionInit { payload } => self.init(payload.unwrap_or_default()).await,
@@ -307,16 +304,17 @@ impl Session {
     /// `subscribe`: starts an operation of any kind.
     async fn subscribe(&mut self, id: String, params: Params) -> Result<(), End> {
         let Some(caller) = &self.caller else { return Err(close(4401, "Unauthorized")) };
-        if id.is_empty() || params.query.as_ref().is_none_or(String::is_empty) {
+        if id.is_empty() || !params.names_a_document() {
             return Err(invalid("subscribe needs an id and a query"));
         }
         if self.operations.running.contains_key(&id) {
             return Err(close(4409, format!("Subscriber for {id} already exists")));
         }
-        if self.operations.running.len() + self.operations.forgotten.len() >= MAX_OPERATIONS {
-            return Err(close(1008, format!("More than {MAX_OPERATIONS} operations at once")));
+        let most = self.server.app.config.limits.socket_operations;
+        if self.operations.running.len() + self.operations.forgotten.len() >= most {
+            return Err(close(1008, format!("More than {most} operations at once")));
         }
-        let operation = match Operation::new(params) {
+        let operation = match self.server.operation(params) {
             Ok(operation) => operation,
             Err(error) => return self.send(Outgoing::Error { id: &id, payload: &[error] }.message()).await,
         };
@@ -388,10 +386,10 @@ impl Operations {
 }
 
 /// What a message that can't be read closes the socket with.
-fn unreadable(error: &axum::Error) -> End {
+fn unreadable(error: &axum::Error, longest: usize) -> End {
     // The library's own type is not to be had through axum's, so its words must do.
     if error.to_string().contains("too long") {
-        return close(1009, format!("A message may have {MAX_MESSAGE} bytes"));
+        return close(1009, format!("A message may have {longest} bytes"));
     }
     close(1002, "Protocol error")
 }

@@ -60,7 +60,7 @@ impl Viewer {
     }
 
     /// Every account that the viewer can switch to: their own, and their clients', by name.
-    #[graphql(complexity = "5 + first.or(last).unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     async fn accounts(
         &self,
         ctx: &Context<'_>,
@@ -75,7 +75,7 @@ impl Viewer {
     }
 
     /// Pending invitations to the viewer's verified e-mail address.
-    #[graphql(complexity = "5 + first.unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first, child_complexity)")]
     async fn invitations(
         &self,
         ctx: &Context<'_>,
@@ -86,7 +86,7 @@ impl Viewer {
     }
 
     /// Pending access requests to the viewer's verified e-mail address.
-    #[graphql(complexity = "5 + first.unwrap_or(20).clamp(1, 100) as usize * child_complexity")]
+    #[graphql(complexity = "crate::api::page_cost(first, child_complexity)")]
     async fn access_requests(
         &self,
         ctx: &Context<'_>,

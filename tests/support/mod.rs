@@ -13,6 +13,7 @@ use keyholder::{
     app::App,
     clock::Clock,
     config::Config,
+    http::graphiql::Cast,
     mail::outbox,
     server::{self, Running},
 };
@@ -163,7 +164,7 @@ impl TestApp {
         let listener = server::listen(&config).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = server::build(config, Clock::default(), address).await.unwrap();
-        let running = server::start(app.clone(), listener).unwrap();
+        let running = server::start(app.clone(), listener, Cast::default()).await.unwrap();
         Self { app, url: format!("http://{address}"), http: reqwest::Client::new(), place, running }
     }
 
