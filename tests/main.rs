@@ -14,4 +14,5 @@ mod listening;
 mod mail;
 mod matrix;
 mod process;
+mod protocols;
 mod schema;

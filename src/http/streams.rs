@@ -93,13 +93,9 @@ pub fn mixed(server: &Server, caller: Caller, id: RequestId, operation: Operatio
     let alive = stream::repeat(()).then(|()| sleep(ALIVE)).map(|()| Some(Part::Alive {}.text()));
     // The first part at once tells the client, and whatever is between, that the stream has begun.
     let begin = stream::iter([Some(format!("\r\n---{}", Part::Alive {}.text()))]);
-    let parts = begin.chain(stream::select(answers.chain(stream::iter([None])), alive));
-    // The signs of life would go on for ever.
-    let parts = parts.scan(false, |ended, part| {
-        let text = if *ended { None } else { Some(part.clone().unwrap_or_else(|| "--\r\n".to_owned())) };
-        *ended = part.is_none();
-        async move { text }
-    });
+    // The signs of life would go on for ever: the end of the answers is theirs too.
+    let parts = stream::select(answers.chain(stream::iter([None])), alive).take_while(|part| std::future::ready(part.is_some()));
+    let parts = begin.chain(parts).chain(stream::iter([Some("--\r\n".to_owned())])).filter_map(std::future::ready);
     let body = Body::from_stream(parts.take_until(stop(server.clone())).map(Ok::<_, Infallible>));
     ([(header::CONTENT_TYPE, "multipart/mixed;boundary=\"-\";subscriptionSpec=1.0")], UNHELD, body).into_response()
 }

@@ -42,11 +42,11 @@ pub enum TrustedError {
     )]
     Manifest(PathBuf, serde_json::Error),
     /// A document that this server would refuse.
-    #[error("{0}: {1}")]
-    Refused(String, String),
+    #[error("{0}: the document {1} would be refused: {2}")]
+    Refused(PathBuf, String, String),
     /// An id that stands for two documents.
-    #[error("{0}: this id stands for another document too")]
-    Ambiguous(String),
+    #[error("{0}: the id {1} stands for another document too")]
+    Ambiguous(PathBuf, String),
     /// A folder without documents, in which case nothing at all could be asked.
     #[error("{0} has no .graphql, .gql or .json file")]
     Empty(PathBuf),
@@ -72,20 +72,19 @@ impl Documents {
     /// Reads a folder. A `.graphql` or `.gql` file is one document, by its name and by the SHA-256 of its text in hexadecimal
     /// digits; a `.json` file is a manifest.
     pub async fn read(folder: &Path, limits: &Limits) -> Result<Self, TrustedError> {
+        let schema = schema::examining(Checking, ValidationMode::Strict);
         let mut documents = BTreeMap::new();
         for file in files(folder)? {
             for (id, document) in of_file(&file)? {
+                let refused = |why| TrustedError::Refused(file.clone(), id.clone(), why);
+                check(&schema, &document, limits).await.map_err(refused)?;
                 if documents.insert(id.clone(), document.clone()).is_some_and(|other| other != document) {
-                    return Err(TrustedError::Ambiguous(id));
+                    return Err(TrustedError::Ambiguous(file, id));
                 }
             }
         }
         if documents.is_empty() {
             return Err(TrustedError::Empty(folder.to_owned()));
-        }
-        let schema = schema::examining(Checking, ValidationMode::Strict);
-        for (id, document) in &documents {
-            check(&schema, document, limits).await.map_err(|why| TrustedError::Refused(id.clone(), why))?;
         }
         Ok(Self::Trusted(documents))
     }
@@ -137,7 +136,7 @@ fn of_file(file: &Path) -> Result<Vec<(String, String)>, TrustedError> {
     let text = fs::read_to_string(file).map_err(|error| TrustedError::Unreadable(file.to_owned(), error))?;
     if extension(file) != "json" {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(vec![(sha256(&text), text.clone()), (name, text)]);
+        return Ok(vec![(name, text.clone()), (sha256(&text), text)]);
     }
     let manifest = serde_json::from_str(&text).map_err(|error| TrustedError::Manifest(file.to_owned(), error))?;
     Ok(match manifest {

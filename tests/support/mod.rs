@@ -123,6 +123,29 @@ impl Place {
         }
     }
 
+    fn config(&self, settings: &[(&str, &str)]) -> Config {
+        let (url, keys) = (self.database_url(), self.directory.join("keys").display().to_string());
+        let mut all = vec![
+            ("listen", "127.0.0.1:0"),
+            ("database_url", &url),
+            ("keys", &keys),
+            ("secret", "0123456789abcdef0123456789abcdef"),
+        ];
+        all.extend(settings.iter().filter(|(key, _)| *key != "dev"));
+        let dev = !settings.contains(&("dev", "off"));
+        Config::from_pairs(dev, &all).unwrap()
+    }
+
+    /// Why a server with these settings does not start.
+    pub async fn refusal(&self, settings: &[(&str, &str)]) -> String {
+        let config = self.config(settings);
+        let listener = server::listen(&config).await.unwrap();
+        let app = server::build(config, Clock::default(), listener.local_addr().unwrap()).await.unwrap();
+        let Err(error) = server::start(app.clone(), listener, Cast::default()).await else { panic!("it started") };
+        app.db.close().await;
+        error.to_string()
+    }
+
     pub async fn remove(&self) {
         if let Some((server, name)) = &self.postgres {
             let db = Database::connect(format!("{server}/postgres")).await.unwrap();
@@ -151,16 +174,7 @@ impl std::ops::Deref for TestApp {
 impl TestApp {
     /// Starts a server on a place, with these settings.
     pub async fn start(place: Place, settings: &[(&str, &str)]) -> Self {
-        let (url, keys) = (place.database_url(), place.directory.join("keys").display().to_string());
-        let mut all = vec![
-            ("listen", "127.0.0.1:0"),
-            ("database_url", &url),
-            ("keys", &keys),
-            ("secret", "0123456789abcdef0123456789abcdef"),
-        ];
-        all.extend(settings.iter().filter(|(key, _)| *key != "dev"));
-        let dev = !settings.contains(&("dev", "off"));
-        let config = Config::from_pairs(dev, &all).unwrap();
+        let config = place.config(settings);
         let listener = server::listen(&config).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = server::build(config, Clock::default(), address).await.unwrap();
@@ -168,11 +182,16 @@ impl TestApp {
         Self { app, url: format!("http://{address}"), http: reqwest::Client::new(), place, running }
     }
 
-    /// Stops the server and starts another one on the same database.
-    pub async fn restart(self, settings: &[(&str, &str)]) -> Self {
+    /// Stops the server, whatever mail it still has.
+    pub async fn stop(self) -> Place {
         let Self { place, running, .. } = self;
         running.stop().await;
-        Self::start(place, settings).await
+        place
+    }
+
+    /// Stops the server and starts another one on the same database.
+    pub async fn restart(self, settings: &[(&str, &str)]) -> Self {
+        Self::start(self.stop().await, settings).await
     }
 
     /// Lets time pass.
