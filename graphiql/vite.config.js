@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { defineConfig } from 'vite';
+import { bundled, licenses } from './licenses.js';
 
 /** Leaves each file as NAME.gz only: the server embeds it and sends it as it is. zlib writes no time into it. */
 const gzipped = () => ({
@@ -24,7 +25,7 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const server = process.env.KEYHOLDER_URL ?? 'http://127.0.0.1:8080';
 export default defineConfig({
   base: '/graphiql/',
-  plugins: [gzipped()],
+  plugins: [licenses(), gzipped()],
   oxc: { jsx: { runtime: 'automatic' } },
   resolve: {
     alias: {
@@ -40,7 +41,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: false,
     chunkSizeWarningLimit: 8192,
-    license: { fileName: 'LICENSES.txt' },
     rolldownOptions: {
       checks: { moduleLevelDirective: false },
       output: {
@@ -50,6 +50,10 @@ export default defineConfig({
       },
     },
   },
-  worker: { format: 'es', rolldownOptions: { output: { codeSplitting: false, entryFileNames: '[name].js' } } },
+  worker: {
+    format: 'es',
+    plugins: () => [bundled()],
+    rolldownOptions: { output: { codeSplitting: false, entryFileNames: '[name].js' } },
+  },
   server: { proxy: { '/graphql': { target: server, ws: true }, '/graphiql/settings.json': server, '/mailbox': server } },
 });

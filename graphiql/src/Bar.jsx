@@ -30,7 +30,8 @@ export function Bar({ settings, isReady }) {
       <div role="alert">
         {notice && (
           <p className="notice">
-            {notice.text} <button type="button" onClick={go}>{label}</button>
+            <span>{notice.text}</span>
+            <button type="button" onClick={go}>{label}</button>
           </p>
         )}
       </div>

@@ -93,11 +93,13 @@ export function FollowSession() {
   return null;
 }
 
-/** Long lines go on below, also in the answers: most windows show half of one. */
-export function WrapLines() {
-  const { queryEditor, variableEditor, responseEditor } = useGraphiQL(pick('queryEditor', 'variableEditor', 'responseEditor'));
+/** Editors that show whole lines: in letters a little smaller than GraphiQL's, and where that is too long, going on below. */
+export function WholeLines() {
+  const editors = useGraphiQL(pick('queryEditor', 'variableEditor', 'responseEditor', 'headerEditor'));
+  const { queryEditor, variableEditor, responseEditor, headerEditor } = editors;
   useEffect(() => {
-    for (const editor of [queryEditor, variableEditor, responseEditor]) editor?.updateOptions({ wordWrap: 'on' });
-  }, [queryEditor, variableEditor, responseEditor]);
+    for (const editor of [queryEditor, variableEditor, responseEditor]) editor?.updateOptions({ fontSize: 13, wordWrap: 'on' });
+    headerEditor?.updateOptions({ fontSize: 13 });
+  }, [queryEditor, variableEditor, responseEditor, headerEditor]);
   return null;
 }

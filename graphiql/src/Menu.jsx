@@ -1,5 +1,8 @@
 import { useRef, useState } from 'react';
 
+/** What gets the focus when a menu opens; never a button that ends something. */
+const FIRST = '[type="search"], .choice, details[open] input';
+
 /** A button that opens a panel. The browser closes it again by Escape or a click elsewhere, and tells screen readers. */
 export function Menu({ id, label, title, className, children }) {
   const panel = useRef(null);
@@ -7,7 +10,7 @@ export function Menu({ id, label, title, className, children }) {
   const close = () => panel.current?.hidePopover();
   const onToggle = ({ newState }) => {
     setOpen(newState === 'open');
-    if (newState === 'open') requestAnimationFrame(() => panel.current?.querySelector('input, button')?.focus());
+    if (newState === 'open') requestAnimationFrame(() => panel.current?.querySelector(FIRST)?.focus());
   };
   return (
     <>

@@ -1,7 +1,7 @@
 import { GraphiQL } from 'graphiql';
 import { useEffect, useState } from 'react';
 import { Bar } from './Bar.jsx';
-import { FindIds, FollowSession, KeepHeaders, WrapLines } from './Editors.jsx';
+import { FindIds, FollowSession, KeepHeaders, WholeLines } from './Editors.jsx';
 import { fetcher } from './fetcher.js';
 import { getSession, hasLeft, look, resume, signIn } from './session.js';
 import { storage } from './storage.js';
@@ -52,7 +52,7 @@ export function Page() {
             <KeepHeaders />
             <FindIds />
             <FollowSession />
-            <WrapLines />
+            <WholeLines />
           </GraphiQL>
         )}
       </main>

@@ -1,3 +1,4 @@
+import { useEffect } from 'react';
 import { SignInForm, SignUpForm } from './forms.jsx';
 import { Menu } from './Menu.jsx';
 import { signIn, signOut, tell } from './session.js';
@@ -5,7 +6,10 @@ import { useSession } from './useSession.js';
 import { levelName } from './words.js';
 
 export function PersonMenu({ settings }) {
-  const { who } = useSession();
+  const { who, tokens } = useSession();
+  useEffect(() => {
+    if (!tokens && !settings.people.length) document.getElementById('person').showPopover();
+  }, []);
   return (
     <Menu id="person" className="at-end" label={who ? who.user.name : 'Sign in'} title={who ? 'Be somebody else' : undefined}>
       {(close) => (

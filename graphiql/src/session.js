@@ -156,11 +156,13 @@ export async function signOut() {
 export const tell = (text) => change({ notice: { text, way: 'stay' } });
 
 /** The headers of the editor, where what this page made is brought up to date and all else is left as it is. */
-export async function headersNow(headers = {}) {
-  const name = Object.keys(headers).find((name) => name.toLowerCase() === 'authorization');
-  if (!name || !isMade(headers[name])) return headers;
+export async function headersNow(written = {}) {
+  const { authorization: sent, ...rest } = Object.fromEntries(
+    Object.entries(written).map(([name, value]) => [name.toLowerCase(), value]),
+  );
+  if (!sent) return rest;
+  if (!isMade(sent)) return { ...rest, authorization: sent };
   await fresh();
-  const { [name]: _, ...rest } = headers;
   return state.tokens ? { ...rest, authorization: authorization() } : rest;
 }
 

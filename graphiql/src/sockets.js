@@ -14,9 +14,8 @@ function take(authorization) {
   return socket;
 }
 
-/** An observable, as GraphiQL takes it; to unsubscribe is to stop. */
-export function listen(request, headers) {
-  const authorization = Object.entries(headers).find(([name]) => name.toLowerCase() === 'authorization')?.[1];
+/** An observable, as GraphiQL takes it; to unsubscribe is to stop. `onTrouble` is told of answers with errors. */
+export function listen(request, authorization, onTrouble) {
   return {
     subscribe({ next, complete }) {
       const socket = take(authorization);
@@ -30,9 +29,13 @@ export function listen(request, headers) {
         open.delete(authorization);
         socket.client.dispose();
       };
+      const tell = (result) => {
+        next(result);
+        if (result.errors) onTrouble();
+      };
       const stop = socket.client.subscribe(request, {
-        next,
-        error: (reason) => { next(refusal(reason)); leave(); complete(); },
+        next: tell,
+        error: (reason) => { tell(refusal(reason)); leave(); complete(); },
         complete: () => { leave(); complete(); },
       });
       return { unsubscribe: () => { stop(); leave(); } };
