@@ -52,6 +52,8 @@ async function open(path = '', context = undefined) {
 }
 
 const bar = (page, text) => page.getByRole('banner').getByText(text, { exact: true }).first().waitFor();
+/** A menu closes when what was chosen in it is done; its own lists have the names that the bar has. */
+const isDone = (page) => page.locator('.menu:popover-open').waitFor({ state: 'hidden' });
 const isReading = (page, name) => page.locator('.graphiql-tab-button').filter({ hasText: name }).click();
 const press = (page) => page.getByRole('button', { name: /^(Execute query|Stop query)/ }).click();
 
@@ -87,6 +89,7 @@ async function filled(page) {
 async function become(page, name) {
   await page.getByRole('button', { name: 'Grace Okafor', exact: true }).click();
   await page.getByRole('button', { name: new RegExp(`^${name}`) }).click();
+  await isDone(page);
   await bar(page, name);
 }
 
@@ -95,6 +98,7 @@ async function switchTo(page, name) {
   await page.getByRole('searchbox', { name: 'Search accounts' }).fill(name.split(' ')[0].toLowerCase());
   await page.getByText('1 account found').waitFor();
   await page.locator('#accounts').getByRole('button', { name }).click();
+  await isDone(page);
   await bar(page, name);
 }
 
@@ -158,6 +162,7 @@ test('one becomes somebody else, signs out, and signs in with a password', async
     await page.locator('#person').getByRole('button', { name: 'Sign in', exact: true }).click();
     await bar(page, then);
   }
+  await isDone(page);
   assert.equal((await run(page)).data.viewer.level, 'MANAGER');
 });
 
@@ -213,5 +218,22 @@ test('a session that was ended elsewhere is told, with the way on', async () => 
   await isReading(page, 'WhoAmI');
   await page.getByRole('button', { name: 'Sign in again' }).click();
   await page.getByRole('button', { name: /^Grace Okafor/ }).click();
+  await isDone(page);
   assert.equal((await run(page)).data.viewer.user.name, 'Grace Okafor');
+});
+
+test('access that a client ends is told, with the way to another account', async () => {
+  const page = await open();
+  await switchTo(page, 'Harvest Table Foods');
+  const nina = await server.signIn('nina@harvest-table.example');
+  const { account } = await server.ask('{ account { agencyConnections(status: ACTIVE) { nodes { id } } } }', nina);
+  const [{ id }] = account.agencyConnections.nodes;
+  await server.ask(`mutation { endClientConnection(input: {connectionId: "${id}"}) { userErrors { code } } }`, nina);
+  assert.equal((await run(page)).errors[0].extensions.code, 'ACCOUNT_ACCESS_ENDED');
+  await bar(page, 'Your access to the account that you acted in has ended.');
+  await page.getByRole('button', { name: 'Choose another account' }).click();
+  await page.locator('#accounts').getByRole('button', { name: AGENCY }).filter({ hasText: /Owner$/ }).click();
+  await isDone(page);
+  await bar(page, AGENCY);
+  assert.equal((await run(page)).data.account.name, AGENCY);
 });

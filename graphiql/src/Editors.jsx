@@ -31,8 +31,9 @@ export function KeepHeaders() {
       if (text !== undefined && text !== editor.getValue()) editor.setValue(text);
     };
     fill();
-    // A flush is GraphiQL showing another tab; what somebody types is none.
-    const listener = editor.onDidChangeModelContent(({ isFlush }) => isFlush && fill());
+    // A flush is GraphiQL showing another tab; what somebody types is none. Other listeners have to hear of it before the
+    // next one comes: Monaco's workers follow the changes in their order.
+    const listener = editor.onDidChangeModelContent(({ isFlush }) => isFlush && queueMicrotask(fill));
     return () => listener.dispose();
   }, [editor, tokens?.accessToken]);
   return null;

@@ -61,7 +61,7 @@ function People({ settings: { people, password }, current, close }) {
               <small>{levelName(person.level)}, {person.account}</small>
             </button>
             <a
-              href={`/#as=${encodeURIComponent(person.login)}`}
+              href={`#as=${encodeURIComponent(person.login)}`}
               target="_blank"
               rel="noopener"
               title="In a new browser tab"

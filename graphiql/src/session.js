@@ -10,9 +10,13 @@ const WHO = `{
 }`;
 /** A timer takes no more milliseconds than this. */
 const LONGEST = 2 ** 31 - 1;
+/** When a server that did not answer is asked again. */
+const RETRY = 10_000;
 
 /** Every header that this page made, so that it can tell its own from one that somebody wrote. */
 const made = new Set();
+/** A duplicated browser tab has the same session; of its one-time refresh token, all need the latest. */
+const twins = new BroadcastChannel(KEY);
 const listeners = new Set();
 let timer;
 let renewing;
@@ -56,6 +60,10 @@ function tokensOf({ accessToken, refreshToken }) {
   const { iat, exp } = claims(accessToken);
   return { accessToken, refreshToken, renewAt: Date.now() + (exp - iat) * 900 };
 }
+
+twins.onmessage = ({ data: { sid, refreshToken } }) => {
+  if (state.tokens && claims(state.tokens.accessToken).sid === sid) keep({ ...state.tokens, refreshToken });
+};
 
 /** Takes up the session that this tab had, if it still goes on. */
 export async function resume() {
@@ -102,9 +110,14 @@ async function next() {
   const { userErrors } = answer.data?.refreshSession ?? {};
   if (userErrors?.[0]?.code === 'NOT_FOUND') answer = await ask(query, { input: { refreshToken } });
   const credentials = answer.data?.refreshSession?.credentials;
-  if (credentials) keep(tokensOf(credentials));
-  else if (isOver(answer)) end('Your session has ended.');
-  else timer = setTimeout(renew, 10_000);
+  const now = state.tokens;
+  // Somebody else may have signed in meanwhile, or a twin was quicker; and who switched accounts stays in the new one.
+  if (now?.refreshToken !== refreshToken) return Boolean(now);
+  if (credentials) {
+    keep(now.accessToken === accessToken ? tokensOf(credentials) : { ...now, refreshToken: credentials.refreshToken });
+    twins.postMessage({ sid: claims(accessToken).sid, refreshToken: credentials.refreshToken });
+  } else if (isOver(answer)) end('Your session has ended.');
+  else timer = setTimeout(renew, RETRY);
   return Boolean(credentials);
 }
 
@@ -120,7 +133,7 @@ async function enter(name, type, input) {
   const payload = answer.data?.[name];
   if (!payload?.credentials) {
     if (name === 'switchAccount' && isOver(answer)) await look();
-    return payload?.userErrors.length ? payload.userErrors : answer.errors;
+    return payload?.userErrors.length ? payload.userErrors : answer.errors ?? [{ message: 'The server gave no session.' }];
   }
   await adopt(answer);
   return [];
