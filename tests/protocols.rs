@@ -105,8 +105,8 @@ async fn a_subscription_in_parts(app: &TestApp) {
     assert_eq!(heard, "\r\n---\r\ncontent-type: application/json\r\n\r\n{}\r\n---", "the stream has begun");
     owner.request_one(&client.email).await;
     heard = String::from_utf8(response.chunk().await.unwrap().unwrap().to_vec()).unwrap();
-    let (head, rest) = heard.split_once("\r\n\r\n").unwrap();
-    assert_eq!(head, "\r\ncontent-type: application/json");
+    let (top, rest) = heard.split_once("\r\n\r\n").unwrap();
+    assert_eq!(top, "\r\ncontent-type: application/json");
     let first: Value = serde_json::from_str(rest.strip_suffix("\r\n---").unwrap()).unwrap();
     assert_eq!(first["payload"]["data"]["clientConnectionChanged"]["event"]["kind"], "CLIENT_ACCESS_REQUESTED");
 
