@@ -127,6 +127,7 @@ impl From<UserError> for UserErrorView {
 #[ComplexObject]
 impl UserErrorView {
     /// Who or what is in the way, for `PLAN_TOO_SMALL` and its like: the first 100.
+    #[graphql(complexity = "cost(BLOCKERS, child_complexity)")]
     async fn blockers(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<Node>>> {
         if self.blocking.is_empty() {
             return None;
@@ -148,6 +149,9 @@ pub fn page_cost(first_or_last: Option<i32>, item: usize) -> usize {
     let items = first_or_last.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     cost(usize::try_from(items).unwrap_or_default(), item)
 }
+
+/// What a text of up to 2,000 characters costs: as much as twenty that have a line.
+pub const LONG_TEXT: usize = 20;
 
 /// What some items cost. Beyond any limit it grows no more: pages within pages would come to more than a number can hold.
 pub fn cost(items: usize, item: usize) -> usize {

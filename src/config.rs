@@ -93,6 +93,8 @@ pub struct Limits {
     pub query_depth: usize,
     /// The sum of what a query's fields cost.
     pub query_cost: usize,
+    /// Bytes of an answer.
+    pub answer_bytes: usize,
     /// Operations of a socket at once.
     pub socket_operations: usize,
     /// Bytes of a socket's message.
@@ -244,6 +246,7 @@ impl Limits {
             document_values: some("max_document_values")?,
             query_depth: some("max_query_depth")?,
             query_cost: some("max_query_cost")?,
+            answer_bytes: some("max_answer_bytes")?,
             socket_operations: some("max_socket_operations")?,
             socket_message_bytes: some("max_socket_message_bytes")?,
         })

@@ -197,7 +197,7 @@ impl NodeQuery {
     }
 
     /// Things by their ids, each in its place; null for one that is not there or that the viewer may not know of. 100 at most.
-    #[graphql(complexity = "crate::api::cost(10, child_complexity)")]
+    #[graphql(complexity = "crate::api::cost(ids.len(), child_complexity)")]
     async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> async_graphql::Result<Vec<Option<Node>>> {
         if ids.len() > NODES_MAX {
             return Err(crate::error::Error::from(Denied::BadRequest(format!(
@@ -210,6 +210,7 @@ impl NodeQuery {
     }
 
     /// The user levels and what each may do. Public.
+    #[graphql(complexity = "crate::api::cost(MATRIX.len(), child_complexity)")]
     async fn role_matrix(
         &self,
         #[graphql(desc = "Only of this part of the product.")] area: Option<PermissionArea>,

@@ -215,8 +215,9 @@ async fn threat_17_every_limit_is_a_setting(place: Place) {
         ("max_document_fields", "20"),
         ("max_document_values", "30"),
         ("max_query_depth", "6"),
-        ("max_query_cost", "200"),
+        ("max_query_cost", "230"),
         ("max_body_bytes", "5000"),
+        ("max_answer_bytes", "1000"),
     ];
     let app = TestApp::start(place, &settings).await;
     let owner = app.agency("olga@agency.example").await;
@@ -228,7 +229,7 @@ async fn threat_17_every_limit_is_a_setting(place: Place) {
         ("nesting", 12, 13, format!("{{ a(x: {}{}) }}", "[".repeat(11), "]".repeat(11)), json!({})),
         ("fields", 20, 22, format!("{{ {} }}", "planTerms { plan } ".repeat(11)), json!({})),
         ("values", 30, 31, "query($i: [ID!]!) { nodes(ids: $i) { id } }".to_owned(), json!({ "i": vec!["a"; 30] })),
-        ("cost", 200, 237, pages.to_owned(), json!({ "n": 77 })),
+        ("cost", 230, 237, pages.to_owned(), json!({ "n": 77 })),
         ("depth", 6, 7, deep.to_owned(), json!({})),
     ];
     for (what, limit, found, query, variables) in cases {
@@ -242,6 +243,8 @@ async fn threat_17_every_limit_is_a_setting(place: Place) {
         assert_eq!((&message["type"], &message["payload"][0]["extensions"]), (&json!("error"), &told));
     }
     owner.ask(pages, json!({ "n": 60 })).await.ok();
+    let long = owner.ask("{ roleMatrix(area: ACCOUNT) { action note levels } }", Value::Null).await.0;
+    assert_eq!((&long["errors"][0]["extensions"]["what"], long.get("data")), (&json!("bytes"), None), "{long}");
     let long = post(&app, None, "application/json", &json!({ "query": PLANS, "x": "x".repeat(6_000) })).await;
     assert_eq!(long.status(), 413, "threat 14");
     app.finish().await;

@@ -40,6 +40,7 @@ pub struct ClientConnection {
     /// The address that was asked.
     client_email: Option<String>,
     /// What the agency wrote.
+    #[graphql(complexity = "crate::api::LONG_TEXT")]
     message: Option<String>,
     /// The level that the agency asked for.
     requested_level: Option<UserLevel>,

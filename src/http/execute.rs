@@ -23,7 +23,7 @@ use async_graphql::{
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 use tracing::Instrument;
 
 /// The most errors that an answer without data tells; five thousand unknown fields need not be named one by one.
@@ -112,14 +112,23 @@ impl Operation {
     /// The request as an actor's, and what puts its answers right.
     fn split(self, server: &Server, caller: Caller, id: RequestId) -> (Request, Finish) {
         let name = self.request.operation_name.clone();
-        let numbers = weigh::numbers(&self.request.variables);
-        let finish = Finish { server: server.clone(), document: self.document, keys: self.keys, name, numbers, id: id.clone() };
+        let finish = Finish {
+            server: server.clone(),
+            document: self.document,
+            keys: self.keys,
+            name,
+            changes: self.kind == Some(OperationType::Mutation),
+            numbers: weigh::numbers(&self.request.variables),
+            id: id.clone(),
+        };
         (self.request.data(caller).data(id), finish)
     }
 }
 
 /// Runs a query or a mutation; a mutation goes on when nobody waits for its answer any more.
 pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
+    // A client that sends many at once on one connection would keep others from their turns.
+    yield_now().await;
     let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else { return overloaded() };
     let mutation = operation.kind == Some(OperationType::Mutation);
     let (request, finish) = operation.split(server, caller, id.clone());
@@ -169,6 +178,8 @@ struct Finish {
     document: String,
     keys: Vec<Name>,
     name: Option<String>,
+    /// Whether something was changed, so that there is no taking back the answer.
+    changes: bool,
     /// What of the variables its cost can depend on.
     numbers: Variables,
     id: RequestId,
@@ -180,6 +191,11 @@ impl Finish {
             Ok(response) => self.server.scales.weigh(response, || self.to_be_weighed()).await,
             Err(panic) => fault(&self.id, panic.as_ref()),
         };
+        let longest = self.server.app.config.limits.answer_bytes;
+        let length = bytes(&response.data);
+        if length > longest && !self.changes {
+            response = Response::from_errors(vec![prescan::too_large("answer", "bytes", longest, length as u64)]);
+        }
         if is_request_error(&response) {
             response.errors.truncate(MAX_REQUEST_ERRORS);
         } else if response.errors.is_empty() && response.data == Value::Null {
@@ -206,6 +222,16 @@ impl Finish {
         let mut request = Request::new(&self.document).variables(self.numbers.clone());
         request.operation_name.clone_from(&self.name);
         request
+    }
+}
+
+/// About how long a value is in JSON.
+fn bytes(value: &Value) -> usize {
+    match value {
+        Value::List(items) => items.iter().map(|item| 1 + bytes(item)).sum(),
+        Value::Object(fields) => fields.iter().map(|(key, field)| key.len() + 4 + bytes(field)).sum(),
+        Value::String(text) => text.len() + 2,
+        _ => 5,
     }
 }
 

@@ -185,12 +185,17 @@ pub fn at_most(what: &str, limit: usize, found: u64) -> Result<(), ServerError> 
     if usize::try_from(found).is_ok_and(|found| found <= limit) {
         return Ok(());
     }
-    let mut error = refused("QUERY_TOO_LARGE", format!("The document is too large: {what} {found}, at most {limit}."));
+    Err(too_large("document", what, limit, found))
+}
+
+/// Says what of a document or an answer is too much, and by how much.
+pub fn too_large(thing: &str, what: &str, limit: usize, found: u64) -> ServerError {
+    let mut error = refused("QUERY_TOO_LARGE", format!("The {thing} is too large: {what} {found}, at most {limit}."));
     let extensions = error.extensions.get_or_insert_default();
     extensions.set("what", what);
     extensions.set("limit", limit);
     extensions.set("found", found);
-    Err(error)
+    error
 }
 
 #[cfg(test)]

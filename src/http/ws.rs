@@ -48,7 +48,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// The bytes that a socket's buffers begin with; the default of 128 KiB is for few sockets, not for ten thousand.
 const BUFFER: usize = 4 * 1024;
 /// The answers that may wait for a slow reader, of all its operations together.
-const QUEUE: usize = 16;
+const QUEUE: usize = 4;
 
 /// Why a socket's task ends.
 enum End {

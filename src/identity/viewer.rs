@@ -38,6 +38,7 @@ impl Viewer {
     }
 
     /// All that the viewer may do in the account that this request acts in.
+    #[graphql(complexity = "crate::api::cost(MATRIX.len(), 1)")]
     async fn permissions(&self) -> Vec<Permission> {
         let may = |permission| self.0.seat_if_any().is_some_and(|seat| seat.may(permission));
         MATRIX.iter().map(|row| row.permission).filter(|permission| may(*permission)).collect()

@@ -33,6 +33,7 @@ pub struct Invitation {
     /// The level that its bearer joins at.
     level: UserLevel,
     /// What the inviter wrote.
+    #[graphql(complexity = "crate::api::LONG_TEXT")]
     message: Option<String>,
     /// What became of it. Expiry is true from its moment on.
     status: InvitationStatus,
