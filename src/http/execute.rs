@@ -5,18 +5,22 @@
 //! becomes an INTERNAL error here, and costs neither the connection nor the other operations on it. What a caller may do
 //! is not decided here, nor how a refusal is written on the wire.
 
-use super::{RequestId, Server, nulls::Nulls, prescan, seal};
+use super::{
+    RequestId, Server,
+    nulls::{Flags, Nulls},
+    prescan, root, seal,
+};
 use crate::actor::Caller;
 use async_graphql::{
     Name, Request, Response, ServerError, Value, Variables,
     parser::{
         parse_query,
-        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
+        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
     },
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
-use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
+use std::{any::Any, mem, panic::AssertUnwindSafe, sync::Arc};
 use tracing::Instrument;
 
 /// The most errors that an answer without data tells; five thousand unknown fields need not be named one by one.
@@ -47,10 +51,8 @@ pub fn object<T: for<'de> Deserialize<'de>>(json: &[u8]) -> serde_json::Result<T
 /// An operation that passed every check that needs no schema.
 pub struct Operation {
     request: Request,
-    /// The document's text, of which the request has the parsed form.
-    document: String,
-    /// The keys of its root, in the order in which the answer has to have them.
-    keys: Vec<Name>,
+    text: String,
+    document: ExecutableDocument,
     /// What the executor will take it for, if it is clear which operation is meant.
     pub kind: Option<OperationType>,
 }
@@ -60,46 +62,48 @@ impl Operation {
     pub fn new(params: Params) -> Result<Self, ServerError> {
         let text = params.query.unwrap_or_default();
         prescan::scan(&text)?;
-        let document = parse_query(&text).map_err(|error| coded(error.into(), "BAD_REQUEST"))?;
+        let mut document = parse_query(&text).map_err(|error| coded(error.into(), "BAD_REQUEST"))?;
         prescan::count_fields(&document)?;
         let name = params.operation_name.filter(|name| !name.is_empty());
         let operation = chosen(&document, name.as_deref());
         let kind = operation.map(|operation| operation.ty);
-        let variables = params.variables.unwrap_or_default();
-        let mut keys = Vec::new();
-        if let Some(operation) = operation {
-            root_keys(&document, &operation.selection_set.node, &mut keys);
-            each_variable_given(operation, &variables)?;
-            if operation.ty == OperationType::Subscription && keys.len() != 1 {
-                return Err(bad_request("A subscription has one field at its root. Open another one for each."));
-            }
-            if operation.ty == OperationType::Mutation {
-                each_key_once(&document, &operation.selection_set.node, &mut HashSet::new())?;
-            }
+        let mut variables = params.variables.unwrap_or_default();
+        let only = match operation {
+            Some(operation) => root::check(&document, operation, &mut variables)?,
+            None => None,
+        };
+        if let Some(only) = only {
+            root::select(&mut document, name.as_deref(), only);
         }
         let mut request = Request::new("");
         request.operation_name = name;
         request.variables = variables;
         request.extensions = params.extensions.unwrap_or_default();
-        request.set_parsed_query(document);
-        Ok(Self { request, document: text, keys, kind })
+        Ok(Self { request, text, document, kind })
     }
 
-    /// The request as an actor's, and what puts its answers right.
-    fn split(self, server: &Server, caller: Caller, id: RequestId) -> (Request, Finish) {
+    /// The request, and what puts its answers right.
+    pub(super) fn split(mut self, nulls: &Arc<Nulls>, id: RequestId) -> (Request, Finish) {
         let name = self.request.operation_name.clone();
-        let finish = Finish { nulls: Arc::clone(&server.nulls), document: self.document, keys: self.keys, name, id: id.clone() };
-        (self.request.data(caller).data(id), finish)
+        let flags = flags(&self.request.variables);
+        let (keys, doubts) = chosen(&self.document, name.as_deref())
+            .map(|operation| (nulls.keys(&self.document, operation, &flags), nulls.doubts(&self.document, operation)))
+            .unwrap_or_default();
+        let document = if doubts.is_empty() { Document::Text(self.text) } else { Document::Parsed(self.document.clone()) };
+        doubts.settle(&mut self.document);
+        self.request.set_parsed_query(self.document);
+        let finish = Finish { nulls: Arc::clone(nulls), document, keys, flags, name, id: id.clone() };
+        (self.request.data(id), finish)
     }
 }
 
 /// Runs a query or a mutation; a mutation goes on when nobody waits for its answer any more.
 pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
     let detached = operation.kind == Some(OperationType::Mutation);
-    let (request, finish) = operation.split(server, caller, id.clone());
+    let (request, finish) = operation.split(&server.nulls, id.clone());
     let schema = server.schema.clone();
     let work = async move {
-        let outcome = AssertUnwindSafe(schema.execute(request)).catch_unwind().await;
+        let outcome = AssertUnwindSafe(schema.execute(request.data(caller))).catch_unwind().await;
         finish.response(outcome.unwrap_or_else(|panic| fault(&finish.id, panic.as_ref())))
     };
     if !detached {
@@ -120,40 +124,72 @@ pub fn answers(
         let once: BoxFuture<'static, Response> = async move { answer(&server, caller, id, operation).await }.boxed();
         return stream::once(once).boxed();
     }
-    let (request, finish) = operation.split(&server, caller, id);
-    let events = AssertUnwindSafe(server.schema.execute_stream(request)).catch_unwind();
+    let (request, finish) = operation.split(&server.nulls, id);
+    let events = AssertUnwindSafe(server.schema.execute_stream(request.data(caller))).catch_unwind();
     events.map(move |outcome| finish.response(outcome.unwrap_or_else(|panic| fault(&finish.id, panic.as_ref())))).boxed()
 }
 
 /// What is needed to put the answers of one operation right.
-struct Finish {
+pub(super) struct Finish {
     nulls: Arc<Nulls>,
-    document: String,
+    document: Document,
+    /// The keys of the root, in the order in which the answer has to have them.
     keys: Vec<Name>,
+    flags: Flags,
     name: Option<String>,
     id: RequestId,
 }
 
+/// What the answers are mended by.
+enum Document {
+    /// Of each answer.
+    Parsed(ExecutableDocument),
+    /// Of an answer with errors alone. The executor uses up the parsed document; reading it again is dearer than keeping a
+    /// copy would be, but only such an answer pays.
+    Text(String),
+}
+
 impl Finish {
-    fn response(&self, mut response: Response) -> Response {
+    pub(super) fn response(&self, mut response: Response) -> Response {
         if is_request_error(&response) {
             response.errors.truncate(MAX_REQUEST_ERRORS);
-        } else if !response.errors.is_empty() {
-            // The executor has used up the parsed document. Reading it again here is dearer than keeping a copy would be,
-            // but only an answer with errors pays.
-            if let Ok(document) = parse_query(&self.document) {
-                self.nulls.mend(&document, self.name.as_deref(), &mut response);
+        } else {
+            match &self.document {
+                Document::Parsed(document) => self.mend(document, true, &mut response),
+                Document::Text(text) if !response.errors.is_empty() => {
+                    if let Ok(document) = parse_query(text) {
+                        self.mend(&document, false, &mut response);
+                    }
+                }
+                Document::Text(_) => self.order(&mut response),
             }
-        }
-        // A query's root is the one object whose fields the executor runs side by side, and tells as they come.
-        if let Value::Object(root) = &mut response.data
-            && root.len() > 1
-        {
-            root.sort_by_cached_key(|key, _| self.keys.iter().position(|wanted| wanted == key));
         }
         seal::seal(&mut response, &self.id);
         response
     }
+
+    fn mend(&self, document: &ExecutableDocument, all: bool, response: &mut Response) {
+        if let Some(operation) = chosen(document, self.name.as_deref()) {
+            self.nulls.mend(document, operation, &self.flags, all, response);
+        }
+    }
+
+    /// A query's root is the one object whose fields the executor runs side by side, and tells as they come.
+    fn order(&self, response: &mut Response) {
+        if let Value::Object(root) = &mut response.data
+            && root.len() > 1
+        {
+            let mut given = mem::take(root);
+            root.extend(self.keys.iter().filter_map(|key| given.swap_remove_entry(key)));
+        }
+    }
+}
+
+/// The variables that `@skip` and `@include` may ask for.
+fn flags(variables: &Variables) -> Flags {
+    let flag =
+        |(name, value): (&Name, &Value)| Some((name.clone(), if let Value::Boolean(flag) = value { *flag } else { return None }));
+    variables.iter().filter_map(flag).collect()
 }
 
 /// Whether the operation was refused as a whole, before any field of it ran.
@@ -220,99 +256,9 @@ fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'
     }
 }
 
-/// The keys that an operation selects at its root, through fragments, in order.
-fn root_keys(document: &ExecutableDocument, selection: &SelectionSet, keys: &mut Vec<Name>) {
-    for item in &selection.items {
-        match &item.node {
-            Selection::Field(field) => {
-                let key = &field.node.response_key().node;
-                if !keys.contains(key) {
-                    keys.push(key.clone());
-                }
-            }
-            Selection::InlineFragment(fragment) => root_keys(document, &fragment.node.selection_set.node, keys),
-            Selection::FragmentSpread(spread) => {
-                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                    root_keys(document, &fragment.node.selection_set.node, keys);
-                }
-            }
-        }
-    }
-}
-
-/// Refuses an operation that lacks a variable it can't do without. The executor would find out at the field that reads it,
-/// when the mutations before that one have been done.
-fn each_variable_given(operation: &OperationDefinition, variables: &Variables) -> Result<(), ServerError> {
-    let missing = operation.variable_definitions.iter().map(|definition| &definition.node).find(|definition| {
-        let given = variables.get(&definition.name.node).or(definition.default_value());
-        !definition.var_type.node.nullable && given.is_none_or(|value| *value == Value::Null)
-    });
-    let Some(missing) = missing else { return Ok(()) };
-    Err(bad_request(format!("The variable \"${}\" of type {} must be given.", missing.name.node, missing.var_type.node)))
-}
-
-/// Refuses a mutation that selects a key of its root twice: the specification merges the two, the executor runs both.
-fn each_key_once<'a>(
-    document: &'a ExecutableDocument,
-    selection: &'a SelectionSet,
-    seen: &mut HashSet<&'a str>,
-) -> Result<(), ServerError> {
-    selection.items.iter().try_for_each(|item| match &item.node {
-        Selection::Field(field) if field.node.name.node == "__typename" => Ok(()),
-        Selection::Field(field) => {
-            let key = field.node.response_key().node.as_str();
-            let twice = || bad_request(format!("The mutation selects \"{key}\" twice. Give each field an alias of its own."));
-            if seen.insert(key) { Ok(()) } else { Err(twice()) }
-        }
-        Selection::InlineFragment(fragment) => each_key_once(document, &fragment.node.selection_set.node, seen),
-        Selection::FragmentSpread(spread) => match document.fragments.get(&spread.node.fragment_name.node) {
-            Some(fragment) => each_key_once(document, &fragment.node.selection_set.node, seen),
-            None => Ok(()),
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn checked(query: &str) -> Result<Operation, String> {
-        Operation::new(Params { query: Some(query.to_owned()), ..Params::default() }).map_err(|error| error.message)
-    }
-
-    #[test]
-    fn a_mutation_that_selects_a_key_twice_is_refused() {
-        for query in [
-            "mutation { a: x a: x }",
-            "mutation { x ... { x } }",
-            "mutation { x ...F } fragment F on Mutation { x }",
-            "mutation { ...F ...F } fragment F on Mutation { a: x { b } }",
-        ] {
-            let refusal = checked(query).err().unwrap_or_default();
-            assert!(refusal.starts_with("The mutation selects"), "{query}: {refusal}");
-        }
-        assert!(checked("mutation { a: x { c c } b: x __typename ...F } fragment F on Mutation { __typename }").is_ok());
-        assert!(checked("{ x x }").is_ok(), "a query may");
-    }
-
-    #[test]
-    fn a_subscription_has_one_root_field() {
-        for query in
-            ["subscription { a b }", "subscription { a: x b: x }", "subscription { a ...F } fragment F on Subscription { b }"]
-        {
-            assert_eq!(
-                checked(query).err().as_deref(),
-                Some("A subscription has one field at its root. Open another one for each.")
-            );
-        }
-        assert!(checked("subscription { a { b } ...F } fragment F on Subscription { a { c } }").is_ok());
-    }
-
-    #[test]
-    fn a_variable_that_is_needed_must_be_given() {
-        let refusal = checked("query ($a: Int, $b: [Int!]! = [1], $c: Int!) { x(a: $a, b: $b, c: $c) }").err();
-        assert_eq!(refusal.as_deref(), Some("The variable \"$c\" of type Int! must be given."));
-    }
 
     #[test]
     fn a_refused_request_has_no_data_on_the_wire() {

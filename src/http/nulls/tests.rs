@@ -1,0 +1,198 @@
+//! What the specification makes of failures: as graphql-js tells it, case by case (`clients/nulls.test.mjs` writes the table),
+//! and as an executor after the specification's text tells it, of documents at random.
+
+mod documents;
+mod reference;
+mod schema;
+
+use super::Nulls;
+use crate::http::{
+    RequestId,
+    execute::{self, Operation, Params},
+};
+use async_graphql::{PathSegment, Response, Value, Variables, parser::types::OperationType};
+use documents::{Choices, document};
+use futures_util::StreamExt;
+use proptest::prelude::*;
+use reference::Reference;
+use schema::{Outcome, Outcomes, Shapes, shapes};
+use serde::Deserialize;
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+/// A document, what comes of its fields, and what graphql-js answers.
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    document: String,
+    #[serde(default)]
+    variables: Variables,
+    /// At which paths a field or an item fails; `1:` before one means the second payload of a subscription.
+    #[serde(default)]
+    fails: Vec<String>,
+    #[serde(default)]
+    null: Vec<String>,
+    #[serde(default)]
+    other: Vec<String>,
+    answers: Vec<Answer>,
+}
+
+/// What is compared of an answer.
+#[derive(Debug, Default, Deserialize)]
+struct Answer {
+    /// `None` where there is no data at all.
+    #[serde(default, deserialize_with = "some")]
+    data: Option<Value>,
+    /// The paths of the errors, sorted.
+    #[serde(default)]
+    errors: Vec<String>,
+}
+
+fn some<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
+impl From<&Response> for Answer {
+    fn from(response: &Response) -> Self {
+        if execute::is_request_error(response) {
+            return Self::default();
+        }
+        let segment = |segment: &PathSegment| match segment {
+            PathSegment::Field(key) => key.clone(),
+            PathSegment::Index(index) => index.to_string(),
+        };
+        let paths = response.errors.iter().map(|error| error.path.iter().map(segment).collect::<Vec<_>>().join("."));
+        let mut errors: Vec<_> = paths.collect();
+        errors.sort();
+        Self { data: Some(response.data.clone()), errors }
+    }
+}
+
+impl Answer {
+    /// Whether an answer tells the same. Where a null has climbed, the one may have run more of what was lost than the other,
+    /// and have found more errors there.
+    fn is_as(&self, theirs: &Self) -> bool {
+        let lost = |errors: &[String]| errors.iter().map(|path| theirs.null_above(path).to_owned()).collect::<BTreeSet<_>>();
+        text(&self.data) == text(&theirs.data)
+            && lost(&self.errors) == lost(&theirs.errors)
+            && self.errors.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
+    /// Up to where the data follows a path.
+    fn null_above<'a>(&self, path: &'a str) -> &'a str {
+        let (mut value, mut end) = (self.data.as_ref(), 0);
+        for segment in path.split('.') {
+            value = match value {
+                Some(Value::Object(object)) => object.get(segment),
+                Some(Value::List(items)) => segment.parse().ok().and_then(|index: usize| items.get(index)),
+                _ => break,
+            };
+            end += segment.len() + 1;
+        }
+        path.get(..end.saturating_sub(1)).unwrap_or_default()
+    }
+}
+
+/// The data as text, in which keys have an order.
+fn text(data: &Option<Value>) -> Option<String> {
+    data.as_ref().map(|data| serde_json::to_string(data).expect("serialises"))
+}
+
+/// What a request is answered with, as every transport would have it.
+async fn ask(schema: &Shapes, nulls: &Arc<Nulls>, document: &str, variables: Variables, outcomes: Outcomes) -> Vec<Response> {
+    let params = Params { query: Some(document.to_owned()), variables: Some(variables), ..Params::default() };
+    let operation = match Operation::new(params) {
+        Ok(operation) => operation,
+        Err(refusal) => return vec![Response::from_errors(vec![refusal])],
+    };
+    let listens = operation.kind == Some(OperationType::Subscription);
+    let (request, finish) = operation.split(nulls, RequestId("request".to_owned()));
+    let request = request.data(outcomes);
+    if listens {
+        return schema.execute_stream(request).map(|answer| finish.response(answer)).collect().await;
+    }
+    vec![finish.response(schema.execute(request).await)]
+}
+
+fn nulls(schema: &Shapes) -> Arc<Nulls> {
+    Arc::new(Nulls::new(&schema.sdl()).expect("the SDL parses"))
+}
+
+#[test]
+fn the_oracle_has_the_same_schema() {
+    let (ours, theirs) = (Nulls::new(&shapes().sdl()), Nulls::new(include_str!("tests/schema.graphql")));
+    assert_eq!(ours.expect("parses").types, theirs.expect("parses").types);
+}
+
+#[tokio::test]
+async fn failures_end_as_in_graphql_js() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("tests/cases.json")).expect("the table reads");
+    let schema = shapes();
+    let nulls = nulls(&schema);
+    let mut wrong = Vec::new();
+    for Case { name, document, variables, fails, null, other, answers } in cases {
+        let outcomes = Outcomes::new(move |payload, path| {
+            let there = |at: &String| at == path || *at == format!("{payload}:{path}");
+            match () {
+                () if fails.iter().any(there) => Outcome::Fails,
+                () if null.iter().any(there) => Outcome::Null,
+                () if other.iter().any(there) => Outcome::Other,
+                () => Outcome::Fine,
+            }
+        });
+        let ours: Vec<Answer> = ask(&schema, &nulls, &document, variables, outcomes).await.iter().map(Answer::from).collect();
+        if ours.len() != answers.len() || !ours.iter().zip(&answers).all(|(ours, theirs)| ours.is_as(theirs)) {
+            wrong.push(format!("{name}: {document}\n  graphql-js {answers:?}\n  ours       {ours:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Outcomes at random, the same for the same seed.
+fn chance(seed: u64) -> Outcomes {
+    Outcomes::new(move |_, path| {
+        let mut hasher = DefaultHasher::new();
+        (seed, path).hash(&mut hasher);
+        match hasher.finish() % 16 {
+            // A null at every second seed alone, so that much is left of the rest.
+            0 | 1 => Outcome::Fails,
+            2 if seed % 2 == 0 => Outcome::Null,
+            3..=8 => Outcome::Other,
+            _ => Outcome::Fine,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
+
+    #[test]
+    fn failures_end_as_the_specification_says(
+        choices in prop::collection::vec(any::<u8>(), 0..160),
+        mutation in prop::bool::weighted(0.2),
+        given in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        thread_local! {
+            static SHAPES: (Shapes, Arc<Nulls>, Reference, tokio::runtime::Runtime) = {
+                let schema = shapes();
+                let (nulls, reference) = (nulls(&schema), Reference::new(&schema.sdl()));
+                (schema, nulls, reference, tokio::runtime::Builder::new_current_thread().build().unwrap())
+            };
+        }
+        let query = document(&mut Choices(&choices), mutation);
+        let variables = Variables::from_value(async_graphql::value!({ "given": given }));
+        SHAPES.with(|(schema, nulls, reference, runtime)| {
+            let ours = runtime.block_on(ask(schema, nulls, &query, variables.clone(), chance(seed)));
+            let (data, errors) = reference.execute(&query, &variables, &chance(seed));
+            let theirs = Answer { data: Some(data), errors };
+            prop_assert!(ours.len() == 1 && Answer::from(&ours[0]).is_as(&theirs),
+                "{query}\n  reference {:?} {:?}\n  ours      {:?} {:?}", text(&theirs.data), theirs.errors,
+                text(&Answer::from(&ours[0]).data), ours[0].errors);
+            Ok(())
+        })?;
+    }
+}
