@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { GraphQLError, buildSchema, execute, isAbstractType, isListType, isNonNullType, isObjectType, parse, subscribe, validate } from 'graphql';
+import {
+  GraphQLError, buildSchema, execute, isAbstractType, isListType, isNonNullType, isObjectType, parse, subscribe, validate,
+} from 'graphql';
 
 const FOLDER = new URL('../src/http/nulls/tests/', import.meta.url);
 const LENGTH = 2;

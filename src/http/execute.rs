@@ -51,7 +51,9 @@ pub fn object<T: for<'de> Deserialize<'de>>(json: &[u8]) -> serde_json::Result<T
 /// An operation that passed every check that needs no schema.
 pub struct Operation {
     request: Request,
+    /// As it was sent.
     text: String,
+    /// As the executor gets it.
     document: ExecutableDocument,
     /// What the executor will take it for, if it is clear which operation is meant.
     pub kind: Option<OperationType>,
@@ -181,14 +183,17 @@ impl Finish {
         {
             let mut given = mem::take(root);
             root.extend(self.keys.iter().filter_map(|key| given.swap_remove_entry(key)));
+            root.extend(given);
         }
     }
 }
 
 /// The variables that `@skip` and `@include` may ask for.
 fn flags(variables: &Variables) -> Flags {
-    let flag =
-        |(name, value): (&Name, &Value)| Some((name.clone(), if let Value::Boolean(flag) = value { *flag } else { return None }));
+    let flag = |(name, value): (&Name, &Value)| match value {
+        Value::Boolean(flag) => Some((name.clone(), *flag)),
+        _ => None,
+    };
     variables.iter().filter_map(flag).collect()
 }
 

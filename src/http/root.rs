@@ -147,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn a_subscriptions_field_can_not_be_left_out() {
+        for query in [
+            "subscription { a @skip(if: true) }",
+            "subscription { ... @include(if: false) { a } }",
+            "subscription { ...F } fragment F on Subscription { a @include(if: true) }",
+        ] {
+            assert_eq!(checked(query).err().as_deref(), Some("What a subscription listens to can't be left out."));
+        }
+        assert!(checked("subscription { a { b @skip(if: true) } }").is_ok());
+    }
+
+    #[test]
     fn a_variable_that_is_needed_must_be_given() {
         let refusal = checked("query ($a: Int, $b: [Int!]! = [1], $c: Int!) { x(a: $a, b: $b, c: $c) }").err();
         assert_eq!(refusal.as_deref(), Some("The variable \"$c\" of type Int! must be given."));

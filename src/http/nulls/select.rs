@@ -145,7 +145,9 @@ impl Doubts {
         match &mut document.operations {
             DocumentOperations::Single(only) => self.settle_in(&mut only.node.selection_set.node),
             DocumentOperations::Multiple(all) => {
-                all.values_mut().for_each(|operation| self.settle_in(&mut operation.node.selection_set.node));
+                for operation in all.values_mut() {
+                    self.settle_in(&mut operation.node.selection_set.node);
+                }
             }
         }
     }

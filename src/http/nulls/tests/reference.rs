@@ -57,7 +57,9 @@ impl<'a> Execution<'a> {
     /// 6.3 Executing Selection Sets; `None` where an error has to be the parent's.
     fn selection_set(&self, sets: &[&'a SelectionSet], object: &str, path: &str) -> Option<Value> {
         let (mut grouped, mut visited) = (Grouped::new(), HashSet::new());
-        sets.iter().for_each(|set| self.collect(object, set, &mut visited, &mut grouped));
+        for set in sets {
+            self.collect(object, set, &mut visited, &mut grouped);
+        }
         let mut result = IndexMap::new();
         let mut lost = false;
         for (key, fields) in grouped {

@@ -27,10 +27,15 @@ pub enum Outcome {
     Fails,
 }
 
+/// What a field or an item gives that may be null, as a guarded field has it.
+type Maybe<T> = Option<Result<T>>;
+
+type At = dyn Fn(usize, &str) -> Outcome + Send + Sync;
+
 /// What comes of the field or the list's item at each path, such as `items.0.int`.
 #[derive(Clone)]
 pub struct Outcomes {
-    at: Arc<dyn Fn(usize, &str) -> Outcome + Send + Sync>,
+    at: Arc<At>,
     /// Which payload of a subscription is being made.
     payload: Arc<AtomicUsize>,
 }
@@ -95,7 +100,7 @@ impl<T: Made> Made for Result<T> {
     }
 }
 
-impl<T: Made> Made for Option<Result<T>> {
+impl<T: Made> Made for Maybe<T> {
     fn made(outcomes: &Outcomes, path: &str) -> Self {
         (outcomes.at(path) != Outcome::Null).then(|| Made::made(outcomes, path))
     }
@@ -116,11 +121,11 @@ pub struct Item;
 #[guarded]
 #[Object(serial)]
 impl Item {
-    async fn int(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
+    async fn int(&self, ctx: &Context<'_>) -> Maybe<i32> {
         made(ctx).await
     }
     async fn plain_int(&self, ctx: &Context<'_>) -> Result<Option<i32>> {
-        made::<Option<Result<_>>>(ctx).await.transpose()
+        made::<Maybe<_>>(ctx).await.transpose()
     }
     async fn sure_int(&self, ctx: &Context<'_>) -> Result<Result<i32>> {
         Ok(made(ctx).await)
@@ -129,64 +134,64 @@ impl Item {
     async fn narrow(&self, ctx: &Context<'_>) -> Result<Result<i32>> {
         Ok(made(ctx).await)
     }
-    async fn ints(&self, ctx: &Context<'_>) -> Option<Result<Vec<Option<Result<i32>>>>> {
+    async fn ints(&self, ctx: &Context<'_>) -> Maybe<Vec<Maybe<i32>>> {
         made(ctx).await
     }
-    async fn ints_of_sure(&self, ctx: &Context<'_>) -> Option<Result<Vec<Result<i32>>>> {
+    async fn ints_of_sure(&self, ctx: &Context<'_>) -> Maybe<Vec<Result<i32>>> {
         made(ctx).await
     }
-    async fn sure_ints(&self, ctx: &Context<'_>) -> Result<Vec<Option<Result<i32>>>> {
+    async fn sure_ints(&self, ctx: &Context<'_>) -> Result<Vec<Maybe<i32>>> {
         made(ctx).await
     }
     async fn sure_ints_of_sure(&self, ctx: &Context<'_>) -> Result<Vec<Result<i32>>> {
         made(ctx).await
     }
-    async fn grid(&self, ctx: &Context<'_>) -> Option<Result<Vec<Option<Result<Vec<Result<i32>>>>>>> {
+    async fn grid(&self, ctx: &Context<'_>) -> Maybe<Vec<Maybe<Vec<Result<i32>>>>> {
         made(ctx).await
     }
-    async fn sure_grid(&self, ctx: &Context<'_>) -> Result<Vec<Result<Vec<Option<Result<i32>>>>>> {
+    async fn sure_grid(&self, ctx: &Context<'_>) -> Result<Vec<Result<Vec<Maybe<i32>>>>> {
         made(ctx).await
     }
-    async fn item(&self, ctx: &Context<'_>) -> Option<Result<Item>> {
+    async fn item(&self, ctx: &Context<'_>) -> Maybe<Item> {
         made(ctx).await
     }
     async fn plain_item(&self, ctx: &Context<'_>) -> Result<Option<Item>> {
-        made::<Option<Result<_>>>(ctx).await.transpose()
+        made::<Maybe<_>>(ctx).await.transpose()
     }
     async fn sure_item(&self, ctx: &Context<'_>) -> Result<Item> {
         made(ctx).await
     }
-    async fn items(&self, ctx: &Context<'_>) -> Option<Result<Vec<Option<Result<Item>>>>> {
+    async fn items(&self, ctx: &Context<'_>) -> Maybe<Vec<Maybe<Item>>> {
         made(ctx).await
     }
-    async fn items_of_sure(&self, ctx: &Context<'_>) -> Option<Result<Vec<Result<Item>>>> {
+    async fn items_of_sure(&self, ctx: &Context<'_>) -> Maybe<Vec<Result<Item>>> {
         made(ctx).await
     }
-    async fn sure_items(&self, ctx: &Context<'_>) -> Result<Vec<Option<Result<Item>>>> {
+    async fn sure_items(&self, ctx: &Context<'_>) -> Result<Vec<Maybe<Item>>> {
         made(ctx).await
     }
     async fn sure_items_of_sure(&self, ctx: &Context<'_>) -> Result<Vec<Result<Item>>> {
         made(ctx).await
     }
-    async fn item_grid(&self, ctx: &Context<'_>) -> Option<Result<Vec<Result<Vec<Option<Result<Item>>>>>>> {
+    async fn item_grid(&self, ctx: &Context<'_>) -> Maybe<Vec<Result<Vec<Maybe<Item>>>>> {
         made(ctx).await
     }
-    async fn other(&self, ctx: &Context<'_>) -> Option<Result<Other>> {
+    async fn other(&self, ctx: &Context<'_>) -> Maybe<Other> {
         made(ctx).await
     }
-    async fn node(&self, ctx: &Context<'_>) -> Option<Result<Node>> {
+    async fn node(&self, ctx: &Context<'_>) -> Maybe<Node> {
         made(ctx).await
     }
     async fn sure_node(&self, ctx: &Context<'_>) -> Result<Node> {
         made(ctx).await
     }
-    async fn nodes(&self, ctx: &Context<'_>) -> Result<Vec<Option<Result<Node>>>> {
+    async fn nodes(&self, ctx: &Context<'_>) -> Result<Vec<Maybe<Node>>> {
         made(ctx).await
     }
-    async fn any(&self, ctx: &Context<'_>) -> Option<Result<Any>> {
+    async fn any(&self, ctx: &Context<'_>) -> Maybe<Any> {
         made(ctx).await
     }
-    async fn anys(&self, ctx: &Context<'_>) -> Option<Result<Vec<Result<Any>>>> {
+    async fn anys(&self, ctx: &Context<'_>) -> Maybe<Vec<Result<Any>>> {
         made(ctx).await
     }
     #[needs(ViewUsers)]
@@ -194,7 +199,7 @@ impl Item {
         1
     }
     #[needs(ViewUsers)]
-    async fn secret_items(&self, ctx: &Context<'_>) -> Vec<Option<Result<Item>>> {
+    async fn secret_items(&self, ctx: &Context<'_>) -> Vec<Maybe<Item>> {
         Made::made(ctx.data_unchecked(), &ctx.path_node.map(|node| node.to_string_vec().join(".")).unwrap_or_default())
     }
 }
@@ -205,7 +210,7 @@ impl Guarded for Item {
     }
 
     async fn check(&self, ctx: &Context<'_>, permission: Permission) -> crate::error::Result<bool> {
-        match made::<Option<Result<i32>>>(ctx).await {
+        match made::<Maybe<i32>>(ctx).await {
             None => Ok(false),
             Some(Ok(_)) => Ok(true),
             Some(Err(_)) => {
@@ -220,25 +225,25 @@ pub struct Other;
 
 #[Object(serial)]
 impl Other {
-    async fn int(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
+    async fn int(&self, ctx: &Context<'_>) -> Maybe<i32> {
         made(ctx).await
     }
     async fn sure_int(&self, ctx: &Context<'_>) -> Result<Result<i32>> {
         Ok(made(ctx).await)
     }
-    async fn narrow(&self, ctx: &Context<'_>) -> Option<Result<i32>> {
+    async fn narrow(&self, ctx: &Context<'_>) -> Maybe<i32> {
         made(ctx).await
     }
     async fn own(&self, ctx: &Context<'_>) -> Result<Option<i32>> {
-        made::<Option<Result<_>>>(ctx).await.transpose()
+        made::<Maybe<_>>(ctx).await.transpose()
     }
-    async fn item(&self, ctx: &Context<'_>) -> Option<Result<Item>> {
+    async fn item(&self, ctx: &Context<'_>) -> Maybe<Item> {
         made(ctx).await
     }
     async fn sure_item(&self, ctx: &Context<'_>) -> Result<Item> {
         made(ctx).await
     }
-    async fn node(&self, ctx: &Context<'_>) -> Option<Result<Node>> {
+    async fn node(&self, ctx: &Context<'_>) -> Maybe<Node> {
         made(ctx).await
     }
 }
@@ -249,9 +254,9 @@ impl Other {
 #[graphql(
     field(name = "int", ty = "Option<Result<i32>>"),
     field(name = "sure_int", ty = "Result<Result<i32>>"),
-    field(name = "narrow", ty = "Option<Result<i32>>"),
-    field(name = "item", ty = "Option<Result<Item>>"),
-    field(name = "node", ty = "Option<Result<Node>>")
+    field(name = "narrow", ty = "Maybe<i32>"),
+    field(name = "item", ty = "Maybe<Item>"),
+    field(name = "node", ty = "Maybe<Node>")
 )]
 pub enum Node {
     Item(Item),
@@ -284,19 +289,19 @@ fn payloads<T: Made>(ctx: &Context<'_>) -> impl Stream<Item = T> + use<T> {
 
 #[Subscription(name = "Subscription")]
 impl Listen {
-    async fn int(&self, ctx: &Context<'_>) -> impl Stream<Item = Option<Result<i32>>> + use<> {
+    async fn int(&self, ctx: &Context<'_>) -> impl Stream<Item = Maybe<i32>> + use<> {
         payloads(ctx)
     }
     async fn sure_int(&self, ctx: &Context<'_>) -> impl Stream<Item = Result<i32>> + use<> {
         payloads(ctx)
     }
-    async fn item(&self, ctx: &Context<'_>) -> impl Stream<Item = Option<Result<Item>>> + use<> {
+    async fn item(&self, ctx: &Context<'_>) -> impl Stream<Item = Maybe<Item>> + use<> {
         payloads(ctx)
     }
     async fn sure_item(&self, ctx: &Context<'_>) -> impl Stream<Item = Result<Item>> + use<> {
         payloads(ctx)
     }
-    async fn items_of_sure(&self, ctx: &Context<'_>) -> impl Stream<Item = Option<Result<Vec<Result<Item>>>>> + use<> {
+    async fn items_of_sure(&self, ctx: &Context<'_>) -> impl Stream<Item = Maybe<Vec<Result<Item>>>> + use<> {
         payloads(ctx)
     }
 }
