@@ -7,22 +7,23 @@
 //! on the wire.
 
 use super::{
-    RequestId, Server, prescan, seal,
+    RequestId, Server,
+    nulls::{Flags, Nulls},
+    prescan, root, seal,
     trusted::{self, Documents},
     weigh,
 };
 use crate::{actor::Caller, config::Limits, error::Denied};
 use async_graphql::{
     Name, Request, Response, ServerError, Value, Variables,
-    indexmap::IndexMap,
     parser::{
         parse_query,
-        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
+        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
     },
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
-use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{task::yield_now, time::timeout};
 use tracing::Instrument;
 
@@ -64,10 +65,10 @@ pub fn object<T: for<'de> Deserialize<'de>>(json: &[u8]) -> serde_json::Result<T
 /// An operation that passed every check that needs no schema.
 pub struct Operation {
     request: Request,
-    /// The document's text, of which the request has the parsed form.
-    document: String,
-    /// The keys of its root, in the order in which the answer has to have them.
-    keys: Vec<Name>,
+    /// As it was sent.
+    text: String,
+    /// As the executor gets it.
+    document: ExecutableDocument,
     /// What the executor will take it for, if it is clear which operation is meant.
     pub kind: Option<OperationType>,
 }
@@ -85,43 +86,53 @@ impl Operation {
     pub fn new(mut params: Params, documents: &Documents, limits: &Limits) -> Result<Self, ServerError> {
         let text = documents.find(&mut params)?.into_owned();
         let mut variables = params.variables.unwrap_or_default();
-        let document = checked(&text, &variables, limits)?;
+        let mut document = checked(&text, &variables, limits)?;
         let name = params.operation_name.filter(|name| !name.is_empty());
         let operation = chosen(&document, name.as_deref());
         let kind = operation.map(|operation| operation.ty);
-        let mut keys = Vec::new();
-        if let Some(operation) = operation {
-            fill_in_defaults(operation, &mut variables);
-            root_keys(&document, &operation.selection_set.node, &mut keys);
-            each_variable_given(operation, &variables)?;
-            if operation.ty == OperationType::Subscription && keys.len() != 1 {
-                return Err(bad_request("A subscription has one field at its root. Open another one for each."));
-            }
-            if operation.ty == OperationType::Mutation {
-                each_key_once(&document, &operation.selection_set.node, &mut HashSet::new())?;
-            }
+        let only = match operation {
+            Some(operation) => root::check(&document, operation, &mut variables)?,
+            None => None,
+        };
+        if let Some(only) = only {
+            root::select(&mut document, name.as_deref(), only);
         }
         let mut request = Request::new("");
         request.operation_name = name;
         request.variables = variables;
         request.extensions = params.extensions.unwrap_or_default();
-        request.set_parsed_query(document);
-        Ok(Self { request, document: text, keys, kind })
+        Ok(Self { request, text, document, kind })
     }
 
-    /// The request as an actor's, and what puts its answers right.
-    fn split(self, server: &Server, caller: Caller, id: RequestId) -> (Request, Finish) {
+    /// Of a document that any client may ask, under the limits by default.
+    #[cfg(test)]
+    pub fn of(query: &str, variables: Variables) -> Result<Self, ServerError> {
+        let params = Params { query: Some(query.to_owned()), variables: Some(variables), ..Params::default() };
+        let limits = crate::config::Config::from_pairs(true, &[]).map(|config| config.limits);
+        Self::new(params, &Documents::Any, &limits.map_err(|error| bad_request(error.to_string()))?)
+    }
+
+    /// The request, and what puts its answers right.
+    pub(super) fn split(mut self, nulls: &Arc<Nulls>, id: RequestId) -> (Request, Finish) {
         let name = self.request.operation_name.clone();
+        let flags = flags(&self.request.variables);
+        let (keys, doubts) = chosen(&self.document, name.as_deref())
+            .map(|operation| (nulls.keys(&self.document, operation, &flags), nulls.doubts(&self.document, operation)))
+            .unwrap_or_default();
+        let document = if doubts.is_empty() { Document::Text(self.text) } else { Document::Parsed(self.document.clone()) };
+        doubts.settle(&mut self.document);
+        self.request.set_parsed_query(self.document);
         let finish = Finish {
-            server: server.clone(),
-            document: self.document,
-            keys: self.keys,
+            nulls: Arc::clone(nulls),
+            document,
+            keys,
+            flags,
             name,
             changes: self.kind == Some(OperationType::Mutation),
             numbers: weigh::numbers(&self.request.variables),
             id: id.clone(),
         };
-        (self.request.data(caller).data(id), finish)
+        (self.request.data(id), finish)
     }
 }
 
@@ -131,11 +142,11 @@ pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: O
     yield_now().await;
     let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else { return overloaded() };
     let mutation = operation.kind == Some(OperationType::Mutation);
-    let (request, finish) = operation.split(server, caller, id.clone());
-    let schema = server.schema.clone();
+    let (request, finish) = operation.split(&server.nulls, id.clone());
+    let working = server.clone();
     let work = async move {
-        let outcome = AssertUnwindSafe(schema.execute(request)).catch_unwind().await;
-        let answer = finish.response(outcome).await;
+        let outcome = AssertUnwindSafe(working.schema.execute(request.data(caller))).catch_unwind().await;
+        let answer = bounded(&working, &finish, outcome).await;
         drop(place);
         answer
     };
@@ -162,67 +173,31 @@ pub fn answers(
         let once: BoxFuture<'static, Response> = async move { answer(&server, caller, id, operation).await }.boxed();
         return stream::once(once).boxed();
     }
-    let (request, finish) = operation.split(&server, caller, id);
-    let events = AssertUnwindSafe(server.schema.execute_stream(request)).catch_unwind();
-    let finish = Arc::new(finish);
+    let (request, finish) = operation.split(&server.nulls, id);
+    let events = AssertUnwindSafe(server.schema.execute_stream(request.data(caller))).catch_unwind();
+    let told = Arc::new((server, finish));
     let answers = events.then(move |outcome| {
-        let finish = Arc::clone(&finish);
-        async move { finish.response(outcome).await }
+        let told = Arc::clone(&told);
+        async move { bounded(&told.0, &told.1, outcome).await }
     });
     answers.boxed()
 }
 
-/// What is needed to put the answers of one operation right.
-struct Finish {
-    server: Server,
-    document: String,
-    keys: Vec<Name>,
-    name: Option<String>,
-    /// Whether something was changed, so that there is no taking back the answer.
-    changes: bool,
-    /// What of the variables its cost can depend on.
-    numbers: Variables,
-    id: RequestId,
-}
+/// What a panic leaves behind.
+type Panic = Box<dyn Any + Send>;
 
-impl Finish {
-    async fn response(&self, outcome: Result<Response, Panic>) -> Response {
-        let mut response = match outcome {
-            Ok(response) => self.server.scales.weigh(response, || self.to_be_weighed()).await,
-            Err(panic) => fault(&self.id, panic.as_ref()),
-        };
-        let longest = self.server.app.config.limits.answer_bytes;
-        let length = bytes(&response.data);
-        if length > longest && !self.changes {
-            response = Response::from_errors(vec![prescan::too_large("answer", "bytes", longest, length as u64)]);
-        }
-        if is_request_error(&response) {
-            response.errors.truncate(MAX_REQUEST_ERRORS);
-        } else if response.errors.is_empty() && response.data == Value::Null {
-            // Nothing was left to select, which the executor tells as null.
-            response.data = Value::Object(IndexMap::new());
-        } else if !response.errors.is_empty() {
-            // The executor has used up the parsed document. Reading it again here is dearer than keeping a copy would be,
-            // but only an answer with errors pays.
-            if let Ok(document) = parse_query(&self.document) {
-                self.server.nulls.mend(&document, self.name.as_deref(), &mut response);
-            }
-        }
-        // A query's root is the one object whose fields the executor runs side by side, and tells as they come.
-        if let Value::Object(root) = &mut response.data
-            && root.len() > 1
-        {
-            root.sort_by_cached_key(|key, _| self.keys.iter().position(|wanted| wanted == key));
-        }
-        seal::seal(&mut response, &self.id);
-        response
+/// An answer put right, unless it is more than it may be.
+async fn bounded(server: &Server, finish: &Finish, outcome: Result<Response, Panic>) -> Response {
+    let mut response = match outcome {
+        Ok(response) => server.scales.weigh(response, || finish.request()).await,
+        Err(panic) => fault(&finish.id, panic.as_ref()),
+    };
+    let longest = server.app.config.limits.answer_bytes;
+    let length = bytes(&response.data);
+    if length > longest && !finish.changes {
+        response = Response::from_errors(vec![prescan::too_large("answer", "bytes", longest, length as u64)]);
     }
-
-    fn to_be_weighed(&self) -> Request {
-        let mut request = Request::new(&self.document).variables(self.numbers.clone());
-        request.operation_name.clone_from(&self.name);
-        request
-    }
+    finish.response(response)
 }
 
 /// About how long a value is in JSON.
@@ -231,12 +206,10 @@ fn bytes(value: &Value) -> usize {
         Value::List(items) => items.iter().map(|item| 1 + bytes(item)).sum(),
         Value::Object(fields) => fields.iter().map(|(key, field)| key.len() + 4 + bytes(field)).sum(),
         Value::String(text) => text.len() + 2,
+        Value::Enum(name) => name.len() + 2,
         _ => 5,
     }
 }
-
-/// What a panic leaves behind.
-type Panic = Box<dyn Any + Send>;
 
 fn overloaded() -> Response {
     let mut error = refused("OVERLOADED", Denied::Overloaded.to_string());
@@ -246,6 +219,90 @@ fn overloaded() -> Response {
 
 fn too_long(limit: Duration, advice: &str) -> Response {
     Response::from_errors(vec![refused("TIMEOUT", format!("This took more than {} s. {advice}", limit.as_secs_f32()))])
+}
+
+/// What is needed to put the answers of one operation right.
+pub(super) struct Finish {
+    nulls: Arc<Nulls>,
+    document: Document,
+    /// The keys of the root, in the order in which the answer has to have them.
+    keys: Vec<Name>,
+    flags: Flags,
+    name: Option<String>,
+    /// Whether something is changed, so that there is no taking back the answer.
+    changes: bool,
+    /// What of the variables its cost can depend on.
+    numbers: Variables,
+    id: RequestId,
+}
+
+/// What the answers are mended by.
+enum Document {
+    /// Of each answer.
+    Parsed(ExecutableDocument),
+    /// Of an answer with errors alone. The executor uses up the parsed document; reading it again is dearer than keeping a
+    /// copy would be, but only such an answer pays.
+    Text(String),
+}
+
+impl Finish {
+    pub(super) fn response(&self, mut response: Response) -> Response {
+        if is_request_error(&response) {
+            response.errors.truncate(MAX_REQUEST_ERRORS);
+        } else {
+            match &self.document {
+                Document::Parsed(document) => self.mend(document, true, &mut response),
+                Document::Text(text) if !response.errors.is_empty() => {
+                    if let Ok(document) = parse_query(text) {
+                        self.mend(&document, false, &mut response);
+                    }
+                }
+                Document::Text(_) => self.order(&mut response),
+            }
+        }
+        seal::seal(&mut response, &self.id);
+        response
+    }
+
+    /// The request once more, to be weighed.
+    fn request(&self) -> Request {
+        let mut request = match &self.document {
+            Document::Text(text) => Request::new(text),
+            Document::Parsed(document) => {
+                let mut request = Request::new("");
+                request.set_parsed_query(document.clone());
+                request
+            }
+        };
+        request.operation_name.clone_from(&self.name);
+        request.variables(self.numbers.clone())
+    }
+
+    fn mend(&self, document: &ExecutableDocument, all: bool, response: &mut Response) {
+        if let Some(operation) = chosen(document, self.name.as_deref()) {
+            self.nulls.mend(document, operation, &self.flags, all, response);
+        }
+    }
+
+    /// A query's root is the one object whose fields the executor runs side by side, and tells as they come.
+    fn order(&self, response: &mut Response) {
+        if let Value::Object(root) = &mut response.data
+            && root.len() > 1
+        {
+            let mut given = mem::take(root);
+            root.extend(self.keys.iter().filter_map(|key| given.swap_remove_entry(key)));
+            root.extend(given);
+        }
+    }
+}
+
+/// The variables that `@skip` and `@include` may ask for.
+fn flags(variables: &Variables) -> Flags {
+    let flag = |(name, value): (&Name, &Value)| match value {
+        Value::Boolean(flag) => Some((name.clone(), *flag)),
+        _ => None,
+    };
+    variables.iter().filter_map(flag).collect()
 }
 
 /// Whether the operation was refused as a whole, before any field of it ran.
@@ -312,116 +369,9 @@ fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'
     }
 }
 
-/// The keys that an operation selects at its root, through fragments, in order.
-fn root_keys(document: &ExecutableDocument, selection: &SelectionSet, keys: &mut Vec<Name>) {
-    for item in &selection.items {
-        match &item.node {
-            Selection::Field(field) => {
-                let key = &field.node.response_key().node;
-                if !keys.contains(key) {
-                    keys.push(key.clone());
-                }
-            }
-            Selection::InlineFragment(fragment) => root_keys(document, &fragment.node.selection_set.node, keys),
-            Selection::FragmentSpread(spread) => {
-                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                    root_keys(document, &fragment.node.selection_set.node, keys);
-                }
-            }
-        }
-    }
-}
-
-/// Gives each variable that was left out its default. The executor would, but not where it decides what to skip.
-fn fill_in_defaults(operation: &OperationDefinition, variables: &mut Variables) {
-    for definition in operation.variable_definitions.iter().map(|definition| &definition.node) {
-        if let Some(default) = definition.default_value() {
-            variables.entry(definition.name.node.clone()).or_insert_with(|| default.clone());
-        }
-    }
-}
-
-/// Refuses an operation that lacks a variable it can't do without. The executor would find out at the field that reads it,
-/// when the mutations before that one have been done.
-fn each_variable_given(operation: &OperationDefinition, variables: &Variables) -> Result<(), ServerError> {
-    let missing = operation.variable_definitions.iter().map(|definition| &definition.node).find(|definition| {
-        let given = variables.get(&definition.name.node);
-        !definition.var_type.node.nullable && given.is_none_or(|value| *value == Value::Null)
-    });
-    let Some(missing) = missing else { return Ok(()) };
-    Err(bad_request(format!("The variable \"${}\" of type {} must be given.", missing.name.node, missing.var_type.node)))
-}
-
-/// Refuses a mutation that selects a key of its root twice: the specification merges the two, the executor runs both.
-fn each_key_once<'a>(
-    document: &'a ExecutableDocument,
-    selection: &'a SelectionSet,
-    seen: &mut HashSet<&'a str>,
-) -> Result<(), ServerError> {
-    selection.items.iter().try_for_each(|item| match &item.node {
-        Selection::Field(field) if field.node.name.node == "__typename" => Ok(()),
-        Selection::Field(field) => {
-            let key = field.node.response_key().node.as_str();
-            let twice = || bad_request(format!("The mutation selects \"{key}\" twice. Give each field an alias of its own."));
-            if seen.insert(key) { Ok(()) } else { Err(twice()) }
-        }
-        Selection::InlineFragment(fragment) => each_key_once(document, &fragment.node.selection_set.node, seen),
-        Selection::FragmentSpread(spread) => match document.fragments.get(&spread.node.fragment_name.node) {
-            Some(fragment) => each_key_once(document, &fragment.node.selection_set.node, seen),
-            None => Ok(()),
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn checked(query: &str) -> Result<Operation, String> {
-        let limits = crate::config::Config::from_pairs(true, &[]).expect("the defaults").limits;
-        let params = Params { query: Some(query.to_owned()), ..Params::default() };
-        Operation::new(params, &Documents::Any, &limits).map_err(|error| error.message)
-    }
-
-    #[test]
-    fn a_mutation_that_selects_a_key_twice_is_refused() {
-        for query in [
-            "mutation { a: x a: x }",
-            "mutation { x ... { x } }",
-            "mutation { x ...F } fragment F on Mutation { x }",
-            "mutation { ...F ...F } fragment F on Mutation { a: x { b } }",
-        ] {
-            let refusal = checked(query).err().unwrap_or_default();
-            assert!(refusal.starts_with("The mutation selects"), "{query}: {refusal}");
-        }
-        assert!(checked("mutation { a: x { c c } b: x __typename ...F } fragment F on Mutation { __typename }").is_ok());
-        assert!(checked("{ x x }").is_ok(), "a query may");
-    }
-
-    #[test]
-    fn a_subscription_has_one_root_field() {
-        for query in
-            ["subscription { a b }", "subscription { a: x b: x }", "subscription { a ...F } fragment F on Subscription { b }"]
-        {
-            assert_eq!(
-                checked(query).err().as_deref(),
-                Some("A subscription has one field at its root. Open another one for each.")
-            );
-        }
-        assert!(checked("subscription { a { b } ...F } fragment F on Subscription { a { c } }").is_ok());
-    }
-
-    #[test]
-    fn a_variable_that_is_left_out_has_its_default() {
-        let operation = checked("query ($a: Int = 1, $b: Boolean! = true) { x(a: $a) @skip(if: $b) }").expect("passes");
-        assert_eq!(serde_json::to_value(&operation.request.variables).expect("JSON"), serde_json::json!({ "a": 1, "b": true }));
-    }
-
-    #[test]
-    fn a_variable_that_is_needed_must_be_given() {
-        let refusal = checked("query ($a: Int, $b: [Int!]! = [1], $c: Int!) { x(a: $a, b: $b, c: $c) }").err();
-        assert_eq!(refusal.as_deref(), Some("The variable \"$c\" of type Int! must be given."));
-    }
 
     #[test]
     fn a_refused_request_has_no_data_on_the_wire() {

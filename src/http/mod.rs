@@ -10,6 +10,7 @@ pub mod nulls;
 pub mod origin;
 pub mod pages;
 pub mod prescan;
+pub mod root;
 pub mod seal;
 pub mod streams;
 pub mod trusted;

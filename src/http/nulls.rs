@@ -1,36 +1,55 @@
-//! Puts the nulls of a response where the specification has them ("Handling Field Errors").
+//! Puts the nulls of a response where the specification has them ("Handling Execution Errors"), and its keys in order.
 //!
-//! The executor leaves out the key of a field that failed, makes null of an object whose fields all failed, and lets a null
-//! stand where the schema promises a value. An extension could see each field fail, but having one costs every field of
-//! every answer. So this works on the finished response, and only when it has errors: null at the path of each, and upwards
-//! for as long as the type allows none. On the way the keys get back the document's order.
+//! The executor leaves out the key of a field that failed, makes null of an object without any field, and lets a null stand
+//! where the schema promises a value. An extension could see each field fail, but having one costs every field of every
+//! answer. So this works on the finished response, and only when it has errors or the document is one of those of which the
+//! executor does not tell enough (`select`): null at the path of each error, and upwards for as long as the type allows none.
+
+mod select;
 
 use async_graphql::{
-    Name, PathSegment, Response, Value,
-    indexmap::IndexMap,
+    Name, PathSegment, Positioned, Response, ServerError, Value,
     parser::{
         self, parse_schema,
         types::{
-            BaseType, DocumentOperations, ExecutableDocument, Field, OperationType, SchemaDefinition, Selection, SelectionSet,
-            Type, TypeKind, TypeSystemDefinition,
+            BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, SchemaDefinition, SelectionSet, Type,
+            TypeKind, TypeSystemDefinition,
         },
     },
 };
-use std::collections::HashMap;
+use select::Selections;
+pub use select::{Doubts, Flags};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
-/// The type of every field of a schema.
+/// The types of a schema.
 #[derive(Default)]
 pub struct Nulls {
-    /// By the name of the object or interface, then by the field's own.
-    types: HashMap<Name, HashMap<Name, Type>>,
+    types: HashMap<Name, Kind>,
     roots: Option<SchemaDefinition>,
+}
+
+/// An object, an interface or a union.
+#[derive(Debug, Default, PartialEq)]
+struct Kind {
+    fields: HashMap<Name, Type>,
+    /// The interfaces and unions that an object belongs to.
+    belongs_to: HashSet<Name>,
+    is_abstract: bool,
 }
 
 /// Where an error is, from the value that is looked at downwards.
 type Path<'a> = &'a [PathSegment];
 
-/// The fields of an object that have the same key, each with the type that declares it.
-type Same<'a> = Vec<(&'a str, &'a Field)>;
+/// The name of the type that is in a list, or in a list of lists.
+fn named(ty: &Type) -> &str {
+    match &ty.base {
+        BaseType::Named(name) => name,
+        BaseType::List(item) => named(item),
+    }
+}
 
 impl Nulls {
     /// Reads the types from a schema's SDL, once, at the start.
@@ -39,55 +58,110 @@ impl Nulls {
         for definition in parse_schema(sdl)?.definitions {
             match definition {
                 TypeSystemDefinition::Schema(schema) => nulls.roots = Some(schema.node),
-                TypeSystemDefinition::Type(ty) => {
-                    let fields = match ty.node.kind {
-                        TypeKind::Object(object) => object.fields,
-                        TypeKind::Interface(interface) => interface.fields,
-                        _ => continue,
-                    };
-                    let fields = fields.into_iter().map(|field| (field.node.name.node, field.node.ty.node));
-                    nulls.types.entry(ty.node.name.node).or_default().extend(fields);
-                }
+                TypeSystemDefinition::Type(ty) => nulls.add(ty.node.name.node, ty.node.kind),
                 TypeSystemDefinition::Directive(_) => {}
             }
         }
         Ok(nulls)
     }
 
-    /// Mends the response to an operation of which some fields failed; any other is left as it is.
-    pub fn mend(&self, document: &ExecutableDocument, operation: Option<&str>, response: &mut Response) {
-        let errors: Vec<Path> = response.errors.iter().map(|error| &error.path[..]).filter(|path| !path.is_empty()).collect();
-        let operation = match (&document.operations, operation) {
-            (DocumentOperations::Single(operation), _) => Some(operation),
-            (DocumentOperations::Multiple(all), Some(name)) => all.get(name),
-            (DocumentOperations::Multiple(all), None) => all.values().next(),
+    fn add(&mut self, name: Name, kind: TypeKind) {
+        if let TypeKind::Union(union) = &kind {
+            for member in &union.members {
+                self.types.entry(member.node.clone()).or_default().belongs_to.insert(name.clone());
+            }
+        }
+        let is_abstract = matches!(kind, TypeKind::Interface(_) | TypeKind::Union(_));
+        let (fields, interfaces) = match kind {
+            TypeKind::Object(object) => (object.fields, object.implements),
+            TypeKind::Interface(interface) => (interface.fields, interface.implements),
+            TypeKind::Union(_) => (Vec::new(), Vec::new()),
+            _ => return,
         };
-        let Some((operation, roots)) = operation.map(|operation| &operation.node).zip(self.roots.as_ref()) else { return };
-        let root = match operation.ty {
+        let kind = self.types.entry(name).or_default();
+        kind.fields = fields.into_iter().map(|field| (field.node.name.node, field.node.ty.node)).collect();
+        kind.belongs_to.extend(interfaces.into_iter().map(|interface| interface.node));
+        kind.is_abstract = is_abstract;
+    }
+
+    /// The type of a field; none of introspection's.
+    fn field(&self, of: &str, field: &Positioned<Field>) -> Option<&Type> {
+        self.types.get(of)?.fields.get(&field.node.name.node)
+    }
+
+    fn is_abstract(&self, ty: &str) -> bool {
+        self.types.get(ty).is_some_and(|kind| kind.is_abstract)
+    }
+
+    fn is_a(&self, object: &str, ty: &str) -> bool {
+        object == ty || self.types.get(object).is_some_and(|kind| kind.belongs_to.contains(ty))
+    }
+
+    fn root(&self, ty: OperationType) -> Option<&str> {
+        let roots = self.roots.as_ref()?;
+        let root = match ty {
             OperationType::Query => &roots.query,
             OperationType::Mutation => &roots.mutation,
             OperationType::Subscription => &roots.subscription,
         };
-        let Some(root) = root else { return };
-        Mending { nulls: self, document }.object(&mut response.data, &root.node, &[&operation.selection_set.node], &errors);
+        root.as_ref().map(|root| root.node.as_str())
     }
+
+    /// The keys of an operation's root, in the order of the document.
+    pub fn keys(&self, document: &ExecutableDocument, operation: &OperationDefinition, flags: &Flags) -> Vec<Name> {
+        let Some(root) = self.root(operation.ty) else { return Vec::new() };
+        let fields = Selections { nulls: self, document, flags }.of(root, [&operation.selection_set.node]);
+        fields.into_values().filter_map(|same| Some(same.first()?.field.node.response_key().node.clone())).collect()
+    }
+
+    /// Where the executor would not tell enough of an operation. All that comes of it is to be mended, unless this is empty.
+    pub fn doubts(&self, document: &ExecutableDocument, operation: &OperationDefinition) -> Doubts {
+        let Some(root) = self.root(operation.ty) else { return Doubts::default() };
+        Selections { nulls: self, document, flags: &Flags::new() }.doubts(root, &operation.selection_set.node)
+    }
+
+    /// Mends what came of an operation: where fields failed, or all of it.
+    pub fn mend(
+        &self,
+        document: &ExecutableDocument,
+        operation: &OperationDefinition,
+        flags: &Flags,
+        all: bool,
+        response: &mut Response,
+    ) {
+        let Some(root) = self.root(operation.ty) else { return };
+        each_once(&mut response.errors);
+        let errors: Vec<Path> = response.errors.iter().map(|error| &error.path[..]).collect();
+        if response.data == Value::Null {
+            response.data = Value::Object(<_>::default()); // no field, or every field failed
+        }
+        let mending = Mending { selections: Selections { nulls: self, document, flags }, all };
+        mending.object(&mut response.data, root, &[&operation.selection_set.node], &errors);
+    }
+}
+
+/// Leaves one error to each path: the executor runs a field as often as it is selected.
+fn each_once(errors: &mut Vec<ServerError>) {
+    let mut seen = HashSet::new();
+    errors.retain(|error| error.path.is_empty() || seen.insert(format!("{:?}", error.path)));
 }
 
 /// A response being mended.
 struct Mending<'a> {
-    nulls: &'a Nulls,
-    document: &'a ExecutableDocument,
+    selections: Selections<'a>,
+    /// Whether it is mended where nothing failed, too.
+    all: bool,
 }
 
 impl<'a> Mending<'a> {
-    fn value(&self, value: &mut Value, ty: &'a Type, selections: &[&'a SelectionSet], errors: &[Path]) {
+    fn value(&self, value: &mut Value, ty: &'a Type, sets: &[&'a SelectionSet], errors: &[Path]) {
         match &ty.base {
-            BaseType::List(item) => self.list(value, item, selections, errors),
-            BaseType::Named(name) => self.object(value, name, selections, errors),
+            BaseType::List(item) => self.list(value, item, sets, errors),
+            BaseType::Named(name) => self.object(value, name, sets, errors),
         }
     }
 
-    fn list(&self, value: &mut Value, ty: &'a Type, selections: &[&'a SelectionSet], errors: &[Path]) {
+    fn list(&self, value: &mut Value, ty: &'a Type, sets: &[&'a SelectionSet], errors: &[Path]) {
         // A list that is null had an item that failed: it was lost as a whole.
         let Value::List(items) = value else { return };
         let mut failed: HashMap<usize, Vec<Path>> = HashMap::new();
@@ -96,9 +170,11 @@ impl<'a> Mending<'a> {
                 failed.entry(*index).or_default().push(rest);
             }
         }
-        for (index, errors) in failed {
-            let Some(item) = items.get_mut(index) else { continue };
-            self.value(item, ty, selections, &errors);
+        for (index, item) in items.iter_mut().enumerate() {
+            let errors = failed.get(&index).map(Vec::as_slice).unwrap_or_default();
+            if self.all || !errors.is_empty() {
+                self.value(item, ty, sets, errors);
+            }
             if *item == Value::Null && !ty.nullable {
                 *value = Value::Null;
                 return;
@@ -106,129 +182,40 @@ impl<'a> Mending<'a> {
         }
     }
 
-    fn object(&self, value: &mut Value, ty: &'a str, selections: &[&'a SelectionSet], errors: &[Path]) {
+    fn object(&self, value: &mut Value, ty: &'a str, sets: &[&'a SelectionSet], errors: &[Path]) {
         let mut failed: HashMap<&str, Vec<Path>> = HashMap::new();
         for path in errors {
             if let [PathSegment::Field(key), rest @ ..] = path {
                 failed.entry(key).or_default().push(rest);
             }
         }
-        if failed.is_empty() {
-            return; // the errors, if any, are of this value itself
-        }
-        if *value == Value::Null {
-            *value = Value::Object(IndexMap::new()); // every field failed
+        if *value == Value::Null && !failed.is_empty() {
+            *value = Value::Object(<_>::default()); // every field failed
         }
         let Value::Object(object) = value else { return };
-        let mut fields = IndexMap::new();
-        for selection in selections {
-            self.collect(ty, selection, &mut fields);
-        }
-        for (key, same) in &fields {
-            let Some(errors) = failed.get(*key) else { continue };
-            let Some(ty) = same.iter().find_map(|(on, field)| self.nulls.types.get(*on)?.get(&field.name.node)) else { continue };
-            let selections: Vec<_> = same.iter().map(|(_, field)| &field.selection_set.node).collect();
-            let child = object.entry(Name::new(key)).or_default();
-            self.value(child, ty, &selections, errors);
-            if *child == Value::Null && !ty.nullable {
-                *value = Value::Null;
-                return;
-            }
-        }
-        object.sort_by_cached_key(|key, _| fields.get_index_of(key.as_str()));
-    }
-
-    /// The fields that are selected on a type, through fragments, by their keys and in the document's order.
-    fn collect(&self, ty: &'a str, selection: &'a SelectionSet, fields: &mut IndexMap<&'a str, Same<'a>>) {
-        for item in &selection.items {
-            match &item.node {
-                Selection::Field(field) => fields.entry(&field.node.response_key().node).or_default().push((ty, &field.node)),
-                Selection::InlineFragment(fragment) => {
-                    let ty = fragment.node.type_condition.as_ref().map_or(ty, |on| &on.node.on.node);
-                    self.collect(ty, &fragment.node.selection_set.node, fields);
+        let mut given = mem::take(object);
+        let nulls = self.selections.nulls;
+        let ty = match given.get("__typename") {
+            Some(Value::String(told)) => nulls.types.get_key_value(told.as_str()).map_or(ty, |(told, _)| told.as_str()),
+            _ => ty,
+        };
+        for (key, same) in self.selections.of(ty, sets.iter().copied()) {
+            let (key, mut child) = given.swap_remove_entry(key).unwrap_or_else(|| (Name::new(key), Value::Null));
+            let errors = failed.get(key.as_str()).map(Vec::as_slice).unwrap_or_default();
+            if let Some(ty) = same.first().and_then(|selected| nulls.field(ty, selected.field)) {
+                if self.all || !errors.is_empty() {
+                    let sets: Vec<_> = same.iter().map(|selected| &selected.field.node.selection_set.node).collect();
+                    self.value(&mut child, ty, &sets, errors);
                 }
-                Selection::FragmentSpread(spread) => {
-                    let Some(fragment) = self.document.fragments.get(&spread.node.fragment_name.node) else { continue };
-                    self.collect(&fragment.node.type_condition.node.on.node, &fragment.node.selection_set.node, fields);
+                if child == Value::Null && !ty.nullable {
+                    *value = Value::Null;
+                    return;
                 }
             }
+            object.insert(key, child);
         }
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::unused_async, reason = "a resolver is async, whether it waits or not")]
-mod tests {
-    use super::*;
-    use async_graphql::{EmptyMutation, EmptySubscription, Object, Result, Schema, parser::parse_query};
-
-    struct Root;
-    struct Item;
-
-    #[Object]
-    impl Root {
-        async fn item(&self) -> Item {
-            Item
-        }
-        async fn maybe(&self) -> Option<Item> {
-            Some(Item)
-        }
-        async fn items(&self) -> Vec<Option<Item>> {
-            vec![Some(Item), None, Some(Item)]
-        }
-        async fn strict(&self) -> Option<Vec<Item>> {
-            Some(vec![Item])
-        }
-    }
-
-    #[Object]
-    impl Item {
-        async fn good(&self) -> i32 {
-            1
-        }
-        async fn empty(&self) -> Result<Option<i32>> {
-            Err("empty".into())
-        }
-        async fn bad(&self) -> Result<i32> {
-            Err("bad".into())
-        }
-        async fn inner(&self) -> Option<Item> {
-            Some(Item)
-        }
-    }
-
-    /// The data of a query's answer, mended, as JSON with its keys in order.
-    async fn data(query: &str) -> String {
-        let schema = Schema::new(Root, EmptyMutation, EmptySubscription);
-        let nulls = Nulls::new(&schema.sdl()).expect("the SDL parses");
-        let mut response = schema.execute(query).await;
-        nulls.mend(&parse_query(query).expect("the query parses"), None, &mut response);
-        serde_json::to_string(&response.data).expect("serialises")
-    }
-
-    #[tokio::test]
-    async fn a_nullable_field_that_failed_is_null_in_its_place() {
-        assert_eq!(data("{ item { empty good } }").await, r#"{"item":{"empty":null,"good":1}}"#);
-        assert_eq!(data("{ item { empty } item2: item { x: empty } }").await, r#"{"item":{"empty":null},"item2":{"x":null}}"#);
-    }
-
-    #[tokio::test]
-    async fn a_field_that_can_not_be_null_takes_its_object_with_it() {
-        assert_eq!(data("{ maybe { good bad } item { good } }").await, r#"{"maybe":null,"item":{"good":1}}"#);
-        assert_eq!(data("{ maybe { inner { bad } good } }").await, r#"{"maybe":{"inner":null,"good":1}}"#);
-        assert_eq!(data("{ item { bad } maybe { good } }").await, "null");
-    }
-
-    #[tokio::test]
-    async fn an_item_is_null_alone_where_the_list_allows_it() {
-        assert_eq!(data("{ items { empty good } }").await, r#"{"items":[{"empty":null,"good":1},null,{"empty":null,"good":1}]}"#);
-        assert_eq!(data("{ items { good bad } }").await, r#"{"items":[null,null,null]}"#);
-        assert_eq!(data("{ strict { bad } item { good } }").await, r#"{"strict":null,"item":{"good":1}}"#);
-    }
-
-    #[tokio::test]
-    async fn keys_come_in_the_order_of_the_document_through_fragments() {
-        let query = "{ item { ...F good ... on Item { z: good inner { good } } inner { empty } } } fragment F on Item { a: empty y: good }";
-        assert_eq!(data(query).await, r#"{"item":{"a":null,"y":1,"good":1,"z":1,"inner":{"good":1,"empty":null}}}"#);
-    }
-}
+mod tests;
