@@ -230,6 +230,13 @@ async fn threat_17_every_limit_is_a_setting(place: Place) {
         ("fields", 20, 22, format!("{{ {} }}", "planTerms { plan } ".repeat(11)), json!({})),
         ("values", 30, 31, "query($i: [ID!]!) { nodes(ids: $i) { id } }".to_owned(), json!({ "i": vec!["a"; 30] })),
         ("cost", 230, 237, pages.to_owned(), json!({ "n": 77 })),
+        (
+            "cost",
+            230,
+            242,
+            "query($i: [ID!]!) { nodes(ids: $i) { id } account { users(first: 77) { nodes { user { name } } } } }".to_owned(),
+            json!({ "i": [] }),
+        ),
         ("depth", 6, 7, deep.to_owned(), json!({})),
     ];
     for (what, limit, found, query, variables) in cases {

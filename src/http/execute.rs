@@ -11,7 +11,6 @@ use super::{
     nulls::{Flags, Nulls},
     prescan, root, seal,
     trusted::{self, Documents},
-    weigh,
 };
 use crate::{actor::Caller, config::Limits, error::Denied};
 use async_graphql::{
@@ -129,7 +128,7 @@ impl Operation {
             flags,
             name,
             changes: self.kind == Some(OperationType::Mutation),
-            numbers: weigh::numbers(&self.request.variables),
+            variables: self.request.variables.clone(),
             id: id.clone(),
         };
         (self.request.data(id), finish)
@@ -231,8 +230,8 @@ pub(super) struct Finish {
     name: Option<String>,
     /// Whether something is changed, so that there is no taking back the answer.
     changes: bool,
-    /// What of the variables its cost can depend on.
-    numbers: Variables,
+    /// On which its cost can depend.
+    variables: Variables,
     id: RequestId,
 }
 
@@ -275,7 +274,7 @@ impl Finish {
             }
         };
         request.operation_name.clone_from(&self.name);
-        request.variables(self.numbers.clone())
+        request.variables(self.variables.clone())
     }
 
     fn mend(&self, document: &ExecutableDocument, all: bool, response: &mut Response) {

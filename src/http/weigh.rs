@@ -6,7 +6,7 @@
 use super::prescan;
 use crate::{config::Limits, schema};
 use async_graphql::{
-    Request, Response, ServerError, ValidationMode, ValidationResult, Value, Variables,
+    Request, Response, ServerError, ValidationMode, ValidationResult,
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextValidation},
 };
 use std::sync::Arc;
@@ -26,14 +26,6 @@ impl Scales {
         let refused = |error: &ServerError| matches!(&*error.message, "Query is too complex." | "Query is nested too deep.");
         if response.errors.first().is_some_and(refused) { self.0.execute(request()).await } else { response }
     }
-}
-
-/// The variables that a query's cost can depend on.
-pub fn numbers(variables: &Variables) -> Variables {
-    let numbers = variables.iter().filter(|(_, value)| matches!(value, Value::Number(_)));
-    let mut kept = Variables::default();
-    kept.extend(numbers.map(|(name, value)| (name.clone(), value.clone())));
-    kept
 }
 
 #[derive(Clone, Copy)]
