@@ -1,0 +1,85 @@
+// The documents that bring other servers down, over every transport, from every core at once, while others ask.
+import { availableParallelism } from 'node:os';
+import { AGENCY, compareProbes, conclude, mib, ms, option, p50, p99, pause, start, table, worker } from './lib.mjs';
+
+const SECONDS = option('seconds', 20);
+const QUIET = Math.min(SECONDS, 10);
+const NICE = 10;
+/** What THREATS allows: a refusal on an idle machine, and others' wait meanwhile. */
+const REFUSED_WITHIN = 5;
+const OTHERS_WITHIN = 100;
+
+const wrong = [];
+const server = await start();
+const prober = worker('./prober.mjs', { port: server.port, token: await server.signIn(AGENCY) });
+await prober.started;
+
+/** What others see while something goes on. */
+async function seen(during) {
+  await prober.ask({ count: true });
+  await during;
+  return prober.ask({ count: false });
+}
+
+/** Runs attackers, and puts together what they counted. */
+async function attack(processes, input) {
+  const workers = Array.from({ length: processes }, () => worker('./attacker.mjs', { port: server.port, ...input }));
+  const counts = await Promise.all(workers.map(({ started }) => started));
+  for (const { end } of workers) end();
+  const sum = {};
+  for (const { codes, times } of counts) {
+    for (const key of Object.keys(codes)) {
+      const [name, transport] = key.split('|');
+      const of = sum[name] ??= { codes: {}, times: {} };
+      for (const [code, count] of Object.entries(codes[key])) of.codes[code] = (of.codes[code] ?? 0) + count;
+      (of.times[transport] ??= []).push(...times[key]);
+    }
+  }
+  return sum;
+}
+
+await pause(1000); // the first answers of a process are not its usual ones
+const alone = await attack(1, { seconds: 30, rounds: 20, atOnce: false });
+const quiet = await seen(pause(QUIET * 1000));
+const before = server.rss();
+const cores = availableParallelism();
+let peak = before;
+const watch = setInterval(() => { if (server.exited() === undefined) peak = Math.max(peak, server.rss()); }, 500);
+const attacks = attack(cores, { seconds: SECONDS, nice: NICE });
+const under = await seen(attacks);
+clearInterval(watch);
+const loaded = await attacks;
+prober.end();
+
+const all = ({ times }) => Object.values(times).flat();
+table(['refused', 'POST', 'GET', 'SSE', 'WS', 'answer', 'p50 alone', 'p99 alone', 'p50 under', 'p99 under'], Object.keys(loaded).map((name) => {
+  const { codes, times } = loaded[name];
+  const first = alone[name] ? all(alone[name]) : [];
+  const counts = ['POST', 'GET', 'SSE', 'WS'].map((transport) => times[transport]?.length ?? '-');
+  return [name, ...counts, Object.keys(codes).join(' '), ms(p50(first)), ms(p99(first)), ms(p50(all(loaded[name]))), ms(p99(all(loaded[name])))];
+}));
+const total = Object.values(loaded).flatMap(all).length;
+console.log(`\n${total} answers in ${SECONDS} s to ${cores} processes of 4 connections each, at nice ${NICE}.`);
+compareProbes(quiet, under);
+
+for (const counts of [alone, loaded]) {
+  for (const [name, { codes }] of Object.entries(counts)) {
+    const others = Object.entries(codes).filter(([code]) => !/^[A-Z_]+$/.test(code));
+    for (const [answer, count] of others) wrong.push(`${name}: ${count} times ${answer}`);
+  }
+}
+for (const [name, of] of Object.entries(alone)) {
+  if (p50(all(of)) > REFUSED_WITHIN) wrong.push(`${name}: takes ${ms(p50(all(of)))} alone, more than ${REFUSED_WITHIN} ms`);
+}
+for (const [name, { times, failed }] of Object.entries(under)) {
+  if (failed) wrong.push(`${failed} probes of ${name} failed`);
+  if (name === '/healthz' && p99(times) > OTHERS_WITHIN) wrong.push(`${name}: p99 ${ms(p99(times))}, more than ${OTHERS_WITHIN} ms`);
+}
+if (server.exited() === undefined) {
+  await pause(1000);
+  console.log(`\nThe process lives. Memory: ${mib(before)} before, ${mib(peak)} at most, ${mib(server.rss())} after.`);
+} else {
+  wrong.push(`the process died: ${server.exited()}\n${server.said().slice(-1000)}`);
+}
+await server.stop();
+conclude(wrong);
