@@ -41,7 +41,8 @@ export async function start() {
     clearTimeout(late);
     rmSync(directory, { recursive: true });
   };
-  process.on('exit', () => child.kill('SIGKILL')); // also after a script that failed
+  process.on('exit', () => child.kill('SIGKILL')); // also after a script that failed, or was stopped
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
   return server;
 }
 
