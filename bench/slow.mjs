@@ -182,6 +182,15 @@ async function many(count, make) {
   return made;
 }
 
+/** A connection after its first answer. */
+async function keptOpen() {
+  const http = new Http(server.port);
+  await http.ask(page('/healthz'));
+  const { socket } = http;
+  socket.since = performance.now();
+  return socket;
+}
+
 const opened = (socket) => new Promise((done) => { socket.once('connect', () => done(socket)); });
 
 /** Connections that say nothing more. */
@@ -195,14 +204,13 @@ async function idle() {
     cost('WS, acknowledged', sockets.length);
     const listener = await Socket.open(server.port, agency);
     listener.send(subscribe('1', 'subscription { clientConnectionChanged { event { kind } } }'));
-    const kept = await many(third, async () => { const http = new Http(server.port); await http.ask(page('/healthz')); return http; });
+    const kept = await many(third, keptOpen);
     cost('HTTP, kept', third);
     const silent = await many(third, () => opened(blind()));
     cost('TCP, silent', third);
-    open.push(...sockets.map(({ socket }) => socket), ...kept.map(({ socket }) => socket).filter(Boolean), listener.socket);
+    open.push(...sockets.map(({ socket }) => socket), ...kept, listener.socket);
     const most = server.holds().size;
-    const kinds = { 'HTTP, kept': kept.map(({ socket }) => socket).filter(Boolean), 'TCP, silent': silent };
-    const held = await untilCut(kinds, CLIENT_TIME + 20);
+    const held = await untilCut({ 'HTTP, kept': kept, 'TCP, silent': silent }, CLIENT_TIME + 20);
     await pause(2 * PING_TIME * 1000 + 1000 - CLIENT_TIME * 1000); // long enough for pings to have missed who is gone
     const alive = sockets.filter(({ socket }) => !socket.destroyed && socket.readyState === 'open').length;
     if (alive < sockets.length) wrong.push(`${sockets.length - alive} of ${sockets.length} idle sockets were cut off, though they answer pings`);
