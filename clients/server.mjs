@@ -8,12 +8,12 @@ import { fileURLToPath } from 'node:url';
 const BINARY = process.env.KEYHOLDER ?? fileURLToPath(new URL('../target/debug/keyholder', import.meta.url));
 const PASSWORD = 'harbor lights at dawn';
 
-/** Starts the demo; answers its address, how to ask it as somebody, and how to stop it. */
+/** Starts the demo; answers its address, how to ask it as somebody, what it has said, and how to stop it. */
 export async function start() {
   const directory = mkdtempSync(join(tmpdir(), 'keyholder-clients-'));
   const child = spawn(BINARY, ['demo', '--listen', '127.0.0.1:0'], { cwd: directory });
+  let said = '';
   const url = await new Promise((resolve, reject) => {
-    let said = '';
     const hear = (chunk) => {
       said += chunk;
       const port = /http:\/\/127\.0\.0\.1:(\d+)/.exec(said);
@@ -21,13 +21,17 @@ export async function start() {
     };
     child.stdout.on('data', hear);
     child.stderr.on('data', hear);
+    child.on('error', reject);
     child.on('exit', () => reject(new Error(`the server did not start: ${said}`)));
   });
+  const lives = () => child.exitCode === null && child.signalCode === null;
   const stop = () => new Promise((done) => {
-    child.removeAllListeners('exit').on('exit', () => { rmSync(directory, { recursive: true }); done(); });
+    const gone = () => { rmSync(directory, { recursive: true }); done(); };
+    if (!lives()) return gone();
+    child.removeAllListeners('exit').on('exit', gone);
     child.kill('SIGTERM');
   });
-  return { url, ask: (query, token) => ask(url, query, token), signIn: (login) => signIn(url, login), stop };
+  return { url, ask: (query, token) => ask(url, query, token), signIn: (login) => signIn(url, login), said: () => said, lives, stop };
 }
 
 async function ask(url, query, token) {
