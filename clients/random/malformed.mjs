@@ -17,8 +17,8 @@ export function mutated(text, chance) {
   return chance.weighted([
     [3, () => text.slice(0, at)],
     [3, () => text.slice(0, at) + chance.pick(TOKENS) + text.slice(at)],
-    [3, () => tokens.with?.(place, chance.pick(TOKENS)).join('') ?? tokens.map((token, index) => (index === place ? chance.pick(TOKENS) : token)).join('')],
-    [3, () => tokens.map((token, index) => (index === place ? chance.pick(tokens) : token)).join('')],
+    [3, () => tokens.with(place, chance.pick(TOKENS)).join('')],
+    [3, () => tokens.with(place, chance.pick(tokens)).join('')],
     [2, () => text.slice(0, from) + text.slice(to)],
     [2, () => text.slice(0, at) + String.fromCharCode(text.charCodeAt(at) ^ (1 << chance.below(8))) + text.slice(at + 1)],
     [1, () => text.slice(0, at) + text.slice(from, to).repeat(chance.between(2, 40)) + text.slice(at)],
@@ -163,12 +163,13 @@ const MESSAGES = [
   () => [INIT, '{"type":"subscribe","id":"1","payload":{"query":"\\ud800"}}'],
 ];
 
-/** One broken request: `{ by: 'http' | 'bytes' | 'socket', …, document? }`; a document that graphql-js calls wrong has `invalid`. */
+/** One broken request: `{ by: 'http' | 'bytes' | 'socket', …, query? }`; a document that graphql-js calls wrong is `invalid`. */
 export function malformed(schema, chance, pool) {
   const valid = () => operation(schema, chance, pool, chance.weighted([[8, 'query'], [1, 'mutation'], [1, 'subscription']]));
-  const wrong = () => (chance.odds(0.3) ? chance.pick(DOCUMENTS)(chance) : mutated(valid().query, chance));
+  const chosen = chance.odds(0.3);
+  const wrong = () => (chosen ? chance.pick(DOCUMENTS)(chance) : mutated(valid().query, chance));
   return chance.weighted([
-    [8, () => document(schema, wrong(), chance)],
+    [8, () => ({ ...document(schema, wrong(), chance), chosen })],
     [3, () => ({ by: 'http', ...chance.pick(BODIES)(chance, valid().query) })],
     [3, () => ({ by: 'http', ...chance.pick(REQUESTS)(chance, valid().query) })],
     [2, () => ({ by: 'bytes', ...chance.pick(BYTES)(chance) })],

@@ -116,10 +116,12 @@ class Writer {
 
   args(field) {
     const { chance, pool } = this;
-    const given = field.args.filter((arg) => arg.name !== 'includeDeprecated' && (isNonNullType(arg.type) || chance.odds(arg.name === 'after' || arg.name === 'before' ? 0.15 : 0.3)));
+    const list = getNamedType(field.type).name;
+    // A subscription is heard to say something only behind a cursor; a page behind one is mostly empty.
+    const odds = (arg) => (!['after', 'before'].includes(arg.name) ? 0.3 : list === 'ClientConnectionChange' ? 0.7 : 0.15);
+    const given = field.args.filter((arg) => arg.name !== 'includeDeprecated' && (isNonNullType(arg.type) || chance.odds(odds(arg))));
     // Both directions at once are refused, which is known by now.
     const kept = given.filter((arg) => chance.odds(0.05) || !['last', 'before'].includes(arg.name) || !given.some(({ name }) => ['first', 'after'].includes(name)));
-    const list = getNamedType(field.type).name;
     const written = kept.map((arg) => `${arg.name}: ${literal(arg.type, chance, pool, arg.name, list, (type, name) => this.variable(type, name, list))}`);
     return written.length ? `(${written.join(chance.pick([', ', ' ']))})` : '';
   }

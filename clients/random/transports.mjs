@@ -1,12 +1,15 @@
 // Sends one request over each way there is, and hands back what came, unread: the status, the headers, the text.
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import WebSocket from 'ws';
 
 /** The longest that an answer may take. */
 const LIMIT = 15_000;
 /** How long a subscription is listened to. */
 const LISTEN = 150;
+
+const PLAIN = { gzip: gunzipSync, br: brotliDecompressSync };
 
 const agent = new Agent({ keepAlive: true, maxSockets: 32 });
 export const hangUp = () => agent.destroy();
@@ -29,7 +32,8 @@ export function http(base, { method = 'POST', path = '/graphql', headers = {}, b
       const done = () => {
         clearTimeout(late);
         clearTimeout(enough);
-        resolve({ status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString(), bytes: Buffer.concat(chunks) });
+        const plain = PLAIN[response.headers['content-encoding']] ?? ((bytes) => bytes);
+        resolve({ status: response.statusCode, headers: response.headers, text: plain(Buffer.concat(chunks)).toString() });
       };
       const enough = until && setTimeout(() => { done(); response.destroy(); }, LISTEN);
       response.on('data', (chunk) => {
@@ -44,6 +48,10 @@ export function http(base, { method = 'POST', path = '/graphql', headers = {}, b
 
 /** The payloads of the `next` events of a stream. */
 export const events = (text) => text.split('\n\n').filter((event) => /^event: next$/m.test(event)).map((event) => JSON.parse(/^data: ?([^\n]*)/m.exec(event)[1]));
+
+/** The payloads of the parts of a multipart body, those that end it included; what is cut off at its end does not count. */
+export const parts = (text) => text.split('\r\n---').slice(0, -1).map((part) => part.split('\r\n\r\n')[1]).filter(Boolean)
+  .map((json) => JSON.parse(json)).filter((part) => 'payload' in part).map(({ payload, errors }) => payload ?? { errors });
 
 /**
  * Speaks over a WebSocket: opens it, sends the messages (a function makes the next one from what was heard), and hands

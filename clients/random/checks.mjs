@@ -9,8 +9,12 @@ const JSON_TYPES = /^application\/(graphql-response\+)?json; charset=utf-8$/;
 const CODES = /^[A-Z][A-Z_]+$/;
 const CLOSES = [1000, 1002, 1003, 1007, 1008, 1009, 4400, 4401, 4403, 4408, 4409, 4429];
 
-export const refusedAsTooLarge = (answer) => answer.errors?.some(({ extensions }) => extensions?.code === 'QUERY_TOO_LARGE');
 export const codes = (answer) => new Set(answer.errors?.map(({ extensions }) => extensions?.code));
+
+/** Why a valid operation may be refused as a whole; a subscription also for who asks, since it has no place for a null. */
+const REFUSALS = ['QUERY_TOO_LARGE', 'OVERLOADED'];
+const NO_STREAM = ['UNAUTHENTICATED', 'FORBIDDEN', 'ACCOUNT_ACCESS_ENDED', 'BAD_REQUEST', 'TWO_FACTOR_REQUIRED', 'EMAIL_NOT_VERIFIED'];
+export const mayBeRefused = (answer, kind) => [...codes(answer)].some((code) => REFUSALS.includes(code) || (kind === 'subscription' && NO_STREAM.includes(code)));
 
 /** Errors have codes and words, and no answer tells of what is inside. */
 export function answerProblems(answer) {
@@ -55,8 +59,8 @@ export function responseProblems({ status, headers, text }, introspects) {
 }
 
 /** What a WebSocket said. */
-export function socketProblems({ heard, code, reason }) {
-  const wrong = leaks(JSON.stringify(heard) + reason, false);
+export function socketProblems({ heard, code, reason }, introspects) {
+  const wrong = leaks(JSON.stringify(heard) + reason, introspects);
   if (!CLOSES.includes(code)) wrong.push(`closed with ${code} ${reason}`);
   for (const { type, payload } of heard) {
     if (type === 'next') wrong.push(...answerProblems(payload));
