@@ -54,15 +54,14 @@ async function readMail() {
   }
 }
 
-/** Keeps what an answer tells, to ask about it later. */
-function harvest(type, name, value) {
+/** Keeps what an answer tells somebody, to ask about it later. */
+const harvest = (person) => (type, name, value) => {
   if (name === 'id') pool.add(`id:${type.name}`, value);
+  else if (name === 'activityCursor' || type.name === 'ClientConnectionChange') pool.add(`cursor:ClientConnectionChange@${person.name}`, value);
   else if (name === 'cursor') pool.add(`cursor:${type.name.replace(/Edge$/, 'Connection')}`, value);
-  else if (name === 'endCursor' || name === 'startCursor') pool.add('cursor:any', value);
-  else if (name === 'activityCursor') pool.add('cursor:ClientConnectionChange', value);
   else if (name === 'refreshToken') pool.add('refresh', value);
-  else if (name === 'email' && value) pool.add('email', value);
-}
+  else if (name === 'email') pool.add('email', value);
+};
 
 /** A request that could not even be sent, or whose answer could not be read. */
 const failed = (error) => ({ wrong: [error.stack], answers: [], refused: true });
@@ -116,15 +115,15 @@ function json(response, introspects) {
 
 async function wellFormed(number) {
   const own = chance(SEED).of(number);
-  const asked = operation(schema, own, pool, own.weighted([[7, 'query'], [3, 'mutation'], [1, 'subscription']]));
   const person = people.anyone(own);
+  const asked = operation(schema, own, pool.as(person.name), own.weighted([[7, 'query'], [3, 'mutation'], [1, 'subscription']]));
   const { wrong, answers, refused } = await send(asked, person, own).catch(failed);
   count(`${asked.kind} by ${asked.way}`);
   if (answers.length === 0 && asked.kind !== 'subscription' && !refused) wrong.push('no answer');
   for (const answer of answers) {
     for (const code of codes(answer)) count(code);
     if (answer.data && !answer.errors) count(`${asked.kind} without errors`);
-    if ('data' in answer && answer.data !== null || answer.errors?.some(({ path }) => path)) wrong.push(...nonconformities(schema, asked, answer, harvest));
+    if ('data' in answer && answer.data !== null || answer.errors?.some(({ path }) => path)) wrong.push(...nonconformities(schema, asked, answer, harvest(person)));
     else if (!mayBeRefused(answer, asked.kind)) wrong.push('no data for a valid operation');
     if (codes(answer).has('UNAUTHENTICATED') && person.renew) await people.renew(person);
   }

@@ -4,8 +4,8 @@ import {
 } from 'graphql';
 import { literal, value, written } from './values.mjs';
 
-/** What ends sessions and connections would soon leave nothing to ask about, if it were as frequent as the rest. */
-const RARE = { signOut: 0.1, endClientConnection: 0.2, declineClientRequest: 0.2, refreshSession: 0.3, signIn: 0.3, signUp: 0.3, changePlan: 0.5 };
+/** What ends sessions and connections would soon leave nothing to ask about, if it were as frequent as what begins them. */
+const WEIGHTS = { requestClientAccess: 3, approveClientRequest: 2, setConnectionLevel: 2, signOut: 0.1, endClientConnection: 0.2, declineClientRequest: 0.2, refreshSession: 0.3, signIn: 0.3, signUp: 0.3, changePlan: 0.5 };
 
 /** Makes one operation: `{ kind, query, variables, operationName, document }`. */
 export function operation(schema, chance, pool, kind) {
@@ -47,7 +47,7 @@ class Writer {
   /** The root of a mutation or a subscription: its keys must not repeat, and a subscription has one. */
   root(type, kind) {
     const { chance } = this;
-    const weights = Object.values(type.getFields()).map((field) => [RARE[field.name] ?? 1, field]);
+    const weights = Object.values(type.getFields()).map((field) => [WEIGHTS[field.name] ?? 1, field]);
     const count = kind === 'mutation' ? chance.weighted([[6, 1], [2, 2], [1, 4]]) : 1;
     const fields = Array.from({ length: count }, (_, place) => {
       const field = chance.weighted(weights);

@@ -21,6 +21,11 @@ export class Pool {
     return values.length ? chance.pick(values) : undefined;
   }
 
+  /** The same, of which one person prefers what they were told themselves: a cursor of a log is of no use to others. */
+  as(name) {
+    return { pick: (chance, kind) => this.pick(chance, `${kind}@${name}`) ?? this.pick(chance, kind), pickId: (chance) => this.pickId(chance) };
+  }
+
   pickId(chance) {
     const kinds = [...this.#kept.keys()].filter((kind) => kind.startsWith('id:'));
     return kinds.length ? this.pick(chance, chance.pick(kinds)) : undefined;
