@@ -148,7 +148,7 @@ class Writer {
 
   directives() {
     const { chance } = this;
-    if (!chance.odds(0.08)) return '';
+    if (this.introspects || !chance.odds(0.08)) return '';
     const one = () => {
       const wanted = chance.odds(0.5);
       if (chance.odds(0.6)) return String(wanted);
@@ -169,10 +169,10 @@ class Writer {
       ? ['__schema', '', this.schema.getType('__Schema')]
       : ['__type', `(name: "${chance.pick(Object.keys(this.schema.getTypeMap()))}")`, this.schema.getType('__Type')];
     const before = this.deepest;
-    // Lists of lists of types grow fast.
-    this.deepest = Math.min(before, 3);
+    // Lists of lists of types grow fast. And the executor makes null of a type of which all is skipped, which nobody asks for.
+    Object.assign(this, { deepest: Math.min(before, 3), introspects: true });
     const selection = this.selection(type, 0);
-    this.deepest = before;
+    Object.assign(this, { deepest: before, introspects: false });
     return `i${(this.aliases += 1)}: ${name}${args} ${selection}`;
   }
 }
