@@ -14,7 +14,7 @@ use crate::{
 use entity::{AccountId, LogId, UserId, UserLevel, account, connection, event::EventKind, member, session, user};
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
 use std::sync::{Arc, LazyLock};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 /// The credentials of a request.
@@ -22,7 +22,8 @@ use uuid::Uuid;
 pub struct Caller {
     ticket: Result<Option<Ticket>, &'static str>,
     user_agent: Option<Arc<str>>,
-    actor: Arc<OnceCell<Arc<Actor>>>,
+    /// As it was last read.
+    actor: Arc<Mutex<Option<Arc<Actor>>>>,
 }
 
 const SIGNED_OUT: &str = "Nobody is signed in: send `Authorization: Bearer <access token>`.";
@@ -84,9 +85,19 @@ impl Caller {
     }
 
     /// Who this is, read once per request.
-    pub async fn actor(&self, app: &App) -> Result<&Arc<Actor>> {
-        let read = || async { Ok(Arc::new(Actor::read(app.reader(), self.ticket()?).await?)) };
-        self.actor.get_or_try_init(read).await
+    pub async fn actor(&self, app: &App) -> Result<Arc<Actor>> {
+        let mut known = self.actor.lock().await;
+        if let Some(actor) = &*known {
+            return Ok(Arc::clone(actor));
+        }
+        Ok(Arc::clone(known.insert(Arc::new(Actor::read(app.reader(), self.ticket()?).await?))))
+    }
+
+    /// Who this is at this moment, and for every later question of the same request: what a subscription tells next is
+    /// guarded by what its listener may do then (L2).
+    pub async fn actor_now(&self, app: &App) -> Result<Arc<Actor>> {
+        self.actor.lock().await.take();
+        self.actor(app).await
     }
 }
 

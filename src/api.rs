@@ -21,9 +21,9 @@ pub trait Ask {
     /// Who asks.
     fn caller(&self) -> &Caller;
     /// Who asks, as the database has it; UNAUTHENTICATED when nobody is signed in.
-    async fn actor(&self) -> Result<&Arc<Actor>>;
+    async fn actor(&self) -> Result<Arc<Actor>>;
     /// Who asks, or nobody; an error when credentials were given that are none.
-    async fn actor_if_any(&self) -> Result<Option<&Arc<Actor>>>;
+    async fn actor_if_any(&self) -> Result<Option<Arc<Actor>>>;
 }
 
 impl Ask for Context<'_> {
@@ -35,11 +35,11 @@ impl Ask for Context<'_> {
         self.data_unchecked()
     }
 
-    async fn actor(&self) -> Result<&Arc<Actor>> {
+    async fn actor(&self) -> Result<Arc<Actor>> {
         self.caller().actor(self.app()).await
     }
 
-    async fn actor_if_any(&self) -> Result<Option<&Arc<Actor>>> {
+    async fn actor_if_any(&self) -> Result<Option<Arc<Actor>>> {
         if self.caller().is_signed_out() {
             return Ok(None);
         }

@@ -52,12 +52,16 @@ struct Turns {
 /// A transaction's turn, until it ends.
 pub struct Turn {
     turns: Arc<Turns>,
+    /// Whether the transaction began. One that could not has not moved the queue.
+    began: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.moved.send_replace(Instant::now());
+        if self.began {
+            self.turns.moved.send_replace(Instant::now());
+        }
     }
 }
 
@@ -73,7 +77,7 @@ impl Turns {
             let moved = *self.moved.borrow();
             let until = moved.max(from) + PATIENCE;
             match timeout_at(until, place.as_mut()).await {
-                Ok(Ok(place)) => return Ok(Turn { turns: Arc::clone(self), _place: place }),
+                Ok(Ok(place)) => return Ok(Turn { turns: Arc::clone(self), began: false, _place: place }),
                 Err(_) if *self.moved.borrow() > moved => {}
                 _ => return Err(Denied::Overloaded.into()),
             }
@@ -123,10 +127,12 @@ impl Db {
     /// Begins a transaction that may write: on SQLite it takes the write lock at once, since one that takes it later can lose.
     #[expect(clippy::disallowed_methods, reason = "App::tx begins its transactions here")]
     pub(crate) async fn begin(&self) -> Result<(DatabaseTransaction, Turn)> {
-        let turn = self.turns.take().await?;
+        let mut turn = self.turns.take().await?;
         let options =
             TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        Ok((self.writer.begin_with_options(options).await?, turn))
+        let transaction = self.writer.begin_with_options(options).await?;
+        turn.began = true;
+        Ok((transaction, turn))
     }
 }
 

@@ -22,7 +22,10 @@ use async_graphql::{
     extensions::ExtensionFactory,
 };
 use entity::{AccountId, NodeId, UserLevel};
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 /// The schema that is served.
 pub type Api = Schema<Query, Mutation, Subscription>;
@@ -56,6 +59,12 @@ pub fn build(app: &App) -> Api {
 /// The schema with an extension that looks at documents and lets none of them run.
 pub fn examining(extension: impl ExtensionFactory, mode: ValidationMode) -> Api {
     builder().extension(extension).validation_mode(mode).finish()
+}
+
+/// Whether the schema, or GraphQL itself, has a type of this name.
+pub fn has_type(name: &str) -> bool {
+    static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| builder().finish().names().into_iter().collect());
+    NAMES.contains(name)
 }
 
 /// The SDL, as `schema.graphql` has it.
@@ -100,33 +109,33 @@ pub async fn load_nodes(ctx: &Context<'_>, ids: &[NodeId]) -> Result<Vec<Option<
     }
     let mut found: HashMap<String, Node> = HashMap::new();
     let mut add = |nodes: Vec<(String, Node)>| found.extend(nodes);
-    add(visible_accounts(app, actor, pick!(Account))
+    add(visible_accounts(app, &actor, pick!(Account))
         .await?
         .into_iter()
         .map(|node| (node.account().to_string(), Node::Account(node)))
         .collect());
     if let wanted @ [_, ..] = pick!(User).as_slice() {
-        let users = users::load_visible(app.reader(), actor, wanted).await?;
+        let users = users::load_visible(app.reader(), &actor, wanted).await?;
         add(users.into_iter().map(|(id, node)| (id.to_string(), Node::User(node))).collect());
     }
     if let (wanted @ [_, ..], Ok(_)) = (pick!(Member).as_slice(), actor.may(Permission::ViewUsers)) {
-        let places = users::load_places(app.reader(), actor, wanted).await?;
+        let places = users::load_places(app.reader(), &actor, wanted).await?;
         add(places.into_iter().map(|node| (node.id.to_string(), Node::AccountUser(node))).collect());
     }
     if let wanted @ [_, ..] = pick!(Invitation).as_slice() {
-        let rows = invitations::load_visible(app, actor, wanted).await?;
+        let rows = invitations::load_visible(app, &actor, wanted).await?;
         add(rows.into_iter().map(|node| (node.id.to_string(), Node::Invitation(node))).collect());
     }
     if let wanted @ [_, ..] = pick!(Connection).as_slice() {
-        let rows = view::load_visible(app, actor, wanted).await?;
+        let rows = view::load_visible(app, &actor, wanted).await?;
         add(rows.into_iter().map(|node| (node.id.to_string(), Node::ClientConnection(node))).collect());
     }
     if let wanted @ [_, ..] = pick!(Place).as_slice() {
-        let rows = view::load_visible_places(app, actor, wanted).await?;
+        let rows = view::load_visible_places(app, &actor, wanted).await?;
         add(rows.into_iter().map(|node| (node.id.to_string(), Node::ConnectionUser(node))).collect());
     }
     if let wanted @ [_, ..] = pick!(Event).as_slice() {
-        let rows = events::load_visible(app, actor, wanted).await?;
+        let rows = events::load_visible(app, &actor, wanted).await?;
         add(rows.into_iter().map(|node| (node.id.to_string(), Node::Event(node))).collect());
     }
     Ok(ids.iter().map(|id| found.get(&id.to_string()).cloned()).collect())

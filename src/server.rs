@@ -18,7 +18,8 @@ use crate::{
     mail::{Mailer, mailbox::Mailbox, outbox, transport::Transport},
     schema, sweeper,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use futures_util::FutureExt;
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -27,6 +28,9 @@ use tokio::{
 
 /// How long requests that are under way have when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long a task of the server's rests after a panic.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 /// Why a server could not start; the sentence names what to mend.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +103,26 @@ pub async fn start(app: App, listener: TcpListener, cast: Cast) -> Result<Runnin
     let (serving, limits) = (shutdown.clone(), app.config.limits.clone());
     let tasks = vec![
         tokio::spawn(async move { accept::serve(listener, http::router(server), &limits, serving).await }),
-        tokio::spawn(outbox::run(app.clone(), shutdown.clone())),
-        tokio::spawn(sweeper::run(app.clone(), shutdown)),
+        again_after_panics("the outbox", shutdown.clone(), &app, outbox::run),
+        again_after_panics("the sweeper", shutdown, &app, sweeper::run),
     ];
     Ok(Running { app, address, stop, tasks })
+}
+
+/// Runs a task of the server's for as long as the server runs: one that panics has lost its turn, not its life.
+fn again_after_panics<F: Future<Output = ()> + Send + 'static>(
+    what: &'static str,
+    shutdown: watch::Receiver<bool>,
+    app: &App,
+    task: fn(App, watch::Receiver<bool>) -> F,
+) -> JoinHandle<()> {
+    let app = app.clone();
+    tokio::spawn(async move {
+        while AssertUnwindSafe(task(app.clone(), shutdown.clone())).catch_unwind().await.is_err() {
+            tracing::error!("{what} panicked and begins again");
+            tokio::time::sleep(AFTER_A_PANIC).await;
+        }
+    })
 }
 
 async fn edge(app: &App, cast: Cast, shutdown: watch::Receiver<bool>) -> Result<http::Server, StartError> {

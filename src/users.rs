@@ -174,7 +174,7 @@ pub async fn list(
     } else {
         " ORDER BY m.level DESC, u.name_key, m.id"
     };
-    let rows = sql.push(order).push(&format!(" LIMIT {}", window.limit())).all(db, seen(ctx.actor().await?)).await?;
+    let rows = sql.push(order).push(&format!(" LIMIT {}", window.limit())).all(db, seen(&*ctx.actor().await?)).await?;
     let total = if Asked::of(ctx).total() { filtered(Sql::new(format!("SELECT count(*){FROM}"))).count(db).await? } else { 0 };
     let key = |place: &AccountUser| vec![(place.level as i16).to_string(), place.user.row.name_key.clone(), place.id.to_string()];
     Ok(window.page(rows, total, |node, cursor| AccountUserEdge { cursor, node }, key))

@@ -65,6 +65,9 @@ async fn threats_1_to_14_what_is_no_request(app: &TestApp) {
         ("no JSON", "{".to_owned()),
         ("no query", "{}".to_owned()),
         ("unknown field", query("{ nothing }")),
+        ("unknown type", query("query ($v: [Nothing!] = [A]) { __typename }")),
+        ("unknown type", query("query ($v: Nothing = A) { __typename }")),
+        ("no type of a variable's", query("query ($v: [Account] = [{a: 1}]) { __typename }")),
     ];
     for (case, body) in cases {
         let (status, answer) = post(app, &body).await;

@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod connections;
 mod edge;
+mod faults;
 mod identity;
 mod invitations;
 mod listening;

@@ -106,7 +106,7 @@ impl Account {
     /// The one Owner.
     #[needs(ViewUsers)]
     async fn owner(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
-        Ok(users::find(ctx.app().reader(), ctx.actor().await?, self.row.owner_id).await?)
+        Ok(users::find(ctx.app().reader(), &*ctx.actor().await?, self.row.owner_id).await?)
     }
 
     /// Everyone with direct access, with their levels: by level, then by name.
@@ -304,7 +304,7 @@ impl AccountsQuery {
         };
         // A token that names an account which has ended for its user is an error, one that names none is not (L8).
         match actor.seat_unless_nowhere() {
-            Ok(seat) => seat.map(|seat| Ok(Account::seen(seat.account.clone(), Some(actor)))),
+            Ok(seat) => seat.map(|seat| Ok(Account::seen(seat.account.clone(), Some(&actor)))),
             Err(error) => Some(Err(error.into())),
         }
     }

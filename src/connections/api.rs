@@ -102,7 +102,7 @@ async fn page_of(
     let order = if window.backwards() { "" } else { " DESC" };
     let rows = sql.push(&format!(" ORDER BY c.id{order} LIMIT {}", window.limit())).all(db, model("c")).await?;
     let total = if asked.total() { scope(Sql::new("SELECT count(*) FROM connections c")).count(db).await? } else { 0 };
-    let rows = view(ctx.app(), ctx.actor().await?, rows, Wants::of(&asked)).await?;
+    let rows = view(ctx.app(), &*ctx.actor().await?, rows, Wants::of(&asked)).await?;
     Ok(window.page(
         rows,
         total,
@@ -327,7 +327,7 @@ impl ConnectionsMutation {
 }
 
 async fn shown(ctx: &Context<'_>, row: connection::Model) -> Result<Option<ClientConnection>> {
-    Ok(view(ctx.app(), ctx.actor().await?, vec![row], Wants::ONE).await?.pop())
+    Ok(view(ctx.app(), &*ctx.actor().await?, vec![row], Wants::ONE).await?.pop())
 }
 
 async fn request_client_access(
@@ -336,6 +336,6 @@ async fn request_client_access(
 ) -> Result<(RequestClientAccess, Vec<UserError>)> {
     let RequestClientAccessInput { emails, level, message } = input;
     let (rows, errors) = ops::request_client_access(ctx.app(), ctx.caller(), Request { emails, level, message }).await?;
-    let connections = view(ctx.app(), ctx.actor().await?, rows, Wants::ONE).await?;
+    let connections = view(ctx.app(), &*ctx.actor().await?, rows, Wants::ONE).await?;
     Ok((RequestClientAccess { connections }, errors))
 }

@@ -49,7 +49,7 @@ impl ConnectionsSubscription {
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<ClientConnectionChange>> + use<>> {
         let account = ctx.actor().await?.seat()?.account.id;
         let watch = WatchAccount(account);
-        watch.may(ctx.app(), ctx.actor().await?).await?;
+        watch.may(ctx.app(), &*ctx.actor().await?).await?;
         let listener = Listener::new(ctx.app(), ctx.caller(), account.into(), after.as_deref()).await?;
         Ok(listener.stream(watch).map(|item| item.map_err(Into::into)))
     }

@@ -114,7 +114,7 @@ impl ClientConnection {
             Some(places) if after.is_none() && enough => places.clone(),
             _ => {
                 let limit = i64::try_from(window.limit()).unwrap_or(PLACES);
-                load_places(ctx.app(), actor, &[self.id], after, limit).await?.remove(&self.id).unwrap_or_default()
+                load_places(ctx.app(), &actor, &[self.id], after, limit).await?.remove(&self.id).unwrap_or_default()
             }
         };
         let limit = usize::try_from(window.limit()).unwrap_or(usize::MAX);

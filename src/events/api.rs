@@ -104,7 +104,7 @@ pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &Event
     let rows = sql.push(&format!(" ORDER BY l.number{order} LIMIT {}", window.limit())).all(app.reader(), read).await?;
     let total = if Asked::of(ctx).total() { scope(Sql::new("SELECT count(*)")).count(app.reader()).await? } else { 0 };
     let (numbers, events): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-    let events = view_events(app, ctx.actor().await?, &events).await?;
+    let events = view_events(app, &*ctx.actor().await?, &events).await?;
     let rows = numbers.into_iter().zip(events).collect();
     Ok(window.page(
         rows,

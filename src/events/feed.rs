@@ -208,8 +208,7 @@ impl Listener {
 
     async fn next<T>(&mut self, see: &impl Watch<T>) -> Result<T> {
         loop {
-            self.caller = self.caller.afresh();
-            let actor = self.caller.actor(&self.app).await?.clone();
+            let actor = self.caller.actor_now(&self.app).await?;
             see.may(&self.app, &actor).await?;
             if self.ready.is_empty() {
                 let anew = std::mem::take(&mut self.poll);

@@ -77,6 +77,7 @@ pub fn checked(text: &str, variables: &Variables, limits: &Limits) -> Result<Exe
     prescan::scan(text, limits)?;
     let document = parse_query(text).map_err(|error| coded(error.into(), "BAD_REQUEST"))?;
     prescan::count(&document, variables, limits)?;
+    document.operations.iter().try_for_each(|(_, operation)| root::each_variables_type_known(&operation.node))?;
     Ok(document)
 }
 

@@ -2,9 +2,12 @@
 //! otherwise than the specification has it.
 
 use super::execute::bad_request;
+use crate::schema;
 use async_graphql::{
     Positioned, ServerError, Value, Variables,
-    parser::types::{DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet},
+    parser::types::{
+        BaseType, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+    },
 };
 use std::collections::HashSet;
 
@@ -51,6 +54,19 @@ fn each_variable_given(operation: &OperationDefinition, variables: &Variables) -
     });
     let Some(missing) = missing else { return Ok(()) };
     Err(bad_request(format!("The variable \"${}\" of type {} must be given.", missing.name.node, missing.var_type.node)))
+}
+
+/// Refuses a variable of a type that is none. The validator would go on to look at its default, and panic.
+pub fn each_variables_type_known(operation: &OperationDefinition) -> Result<(), ServerError> {
+    fn named(base: &BaseType) -> &str {
+        match base {
+            BaseType::Named(name) => name,
+            BaseType::List(item) => named(&item.base),
+        }
+    }
+    let mut types = operation.variable_definitions.iter().map(|definition| named(&definition.node.var_type.node.base));
+    let Some(unknown) = types.find(|name| !schema::has_type(name)) else { return Ok(()) };
+    Err(bad_request(format!("There is no type \"{unknown}\".")))
 }
 
 /// `@skip` and `@include` read a variable without its default.

@@ -23,7 +23,7 @@ pub struct IdentityQuery;
 impl IdentityQuery {
     /// Who this request acts as; null when signed out.
     async fn viewer(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Viewer>> {
-        ctx.actor_if_any().await.map(|actor| actor.cloned().map(Viewer)).map_err(Into::into).transpose()
+        ctx.actor_if_any().await.map(|actor| actor.map(Viewer)).map_err(Into::into).transpose()
     }
 }
 
@@ -232,7 +232,7 @@ async fn switch_account(ctx: &Context<'_>, input: SwitchAccountInput) -> Result<
     let Some(seat) = done.seat else { return Ok(SwitchAccount::default()) };
     let level = Some(seat.level);
     let via = match seat.via {
-        Some(row) => view_ways(ctx.app(), ctx.actor().await?, vec![row]).await?.pop(),
+        Some(row) => view_ways(ctx.app(), &*ctx.actor().await?, vec![row]).await?.pop(),
         None => None,
     };
     Ok(SwitchAccount { account: Some(Account::acted_in(seat.account)), level, via, credentials: Some(done.credentials.into()) })

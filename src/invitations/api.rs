@@ -150,7 +150,7 @@ async fn list(ctx: &Context<'_>, page: &PageArgs, name: &str, scope: impl Fn(Sql
     let order = if window.backwards() { "" } else { " DESC" };
     let rows = sql.push(&format!(" ORDER BY i.id{order} LIMIT {}", window.limit())).all(db, model("i")).await?;
     let total = if Asked::of(ctx).total() { scope(Sql::new("SELECT count(*) FROM invitations i")).count(db).await? } else { 0 };
-    let rows = view(ctx.app(), ctx.actor().await?, rows).await?;
+    let rows = view(ctx.app(), &*ctx.actor().await?, rows).await?;
     Ok(window.page(rows, total, |node, cursor| InvitationEdge { cursor, node }, |row: &Invitation| vec![row.id.to_string()]))
 }
 
@@ -282,7 +282,7 @@ impl InvitationsMutation {
 
 async fn invite_users(ctx: &Context<'_>, input: Invite) -> Result<(InviteUsers, Vec<crate::error::UserError>)> {
     let (rows, errors) = ops::invite_users(ctx.app(), ctx.caller(), input).await?;
-    let invitations = view(ctx.app(), ctx.actor().await?, rows).await?;
+    let invitations = view(ctx.app(), &*ctx.actor().await?, rows).await?;
     Ok((InviteUsers { invitations }, errors))
 }
 

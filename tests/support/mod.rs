@@ -101,6 +101,8 @@ impl Place {
             Kind::Postgres => Some((std::env::var("KEYHOLDER_TEST_POSTGRES").ok()?, name.clone())),
         };
         let directory = std::env::temp_dir().join(name);
+        // Process ids come again, and one whose tests failed has left its files behind.
+        drop(std::fs::remove_dir_all(&directory));
         std::fs::create_dir_all(&directory).unwrap();
         Some(Self { directory, postgres })
     }
