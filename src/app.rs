@@ -113,12 +113,15 @@ impl App {
     }
 }
 
-/// Why a commit failed; only what surely undid it may be tried again.
+/// Why a commit failed. Only what surely undid it may be tried again, or called undone.
 fn commit_failed(error: DbErr) -> Error {
+    if error.sql_err().is_some() {
+        return Fault::new(error).into();
+    }
     match error.into() {
         contended @ Error::Contended(_) => contended,
-        Error::Denied(Denied::Overloaded) => Fault::new("the database was gone before it answered a commit").into(),
-        other => other,
+        Error::Fault(fault) => Error::Unsure(fault),
+        other => Error::Unsure(Fault::new(other.cause())),
     }
 }
 

@@ -165,12 +165,24 @@ async fn open(url: &str, connections: u32, statements: &Arc<AtomicU64>) -> Resul
     options.map_sqlx_postgres_opts(|options| {
         options.options([("idle_in_transaction_session_timeout", "10s"), ("lock_timeout", "10s")])
     });
+    options.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_clean::<sqlx::Sqlite>(connection))));
+    options
+        .map_sqlx_postgres_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_clean::<sqlx::Postgres>(connection))));
     let mut db = Database::connect(options).await?;
     let statements = statements.clone();
     db.set_metric_callback(move |_| {
         statements.fetch_add(1, Ordering::Relaxed);
     });
     Ok(db)
+}
+
+/// Whether a connection may be used again. After a commit that failed, the driver takes the next transaction for one inside
+/// the last, and its commit for none: what is acknowledged then is lost.
+async fn is_clean<D: sqlx::Database>(connection: &mut D::Connection) -> Result<bool, sqlx::Error> {
+    use sqlx::Connection as _;
+    // What was told to roll back has done so when this answers.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 impl From<DbErr> for Error {

@@ -23,6 +23,8 @@ pub enum Error {
     Contended(Fault),
     /// Something broke.
     Fault(Fault),
+    /// Something broke while it was written down, so that nobody can say whether it was done.
+    Unsure(Fault),
 }
 
 macro_rules! user_error_codes {
@@ -243,7 +245,7 @@ impl Error {
     /// What the operator reads: of a fault, its cause.
     pub fn cause(&self) -> String {
         match self {
-            Self::Fault(fault) | Self::Contended(fault) => fault.cause(),
+            Self::Fault(fault) | Self::Contended(fault) | Self::Unsure(fault) => fault.cause(),
             other => other.to_string(),
         }
     }
@@ -256,6 +258,9 @@ impl fmt::Display for Error {
         match self {
             Self::User(error) => f.write_str(&error.message),
             Self::Denied(denied) => denied.fmt(f),
+            Self::Unsure(_) => f.write_str(
+                "Something went wrong on the server while this was written down: look whether it was done before you try again. The operator finds the cause by the request's id.",
+            ),
             Self::Fault(_) | Self::Contended(_) => f.write_str(
                 "Something went wrong on the server. Nothing was changed; the operator finds the cause by the request's id.",
             ),

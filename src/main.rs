@@ -9,7 +9,7 @@ use keyholder::{
     http::graphiql::Cast,
     schema, server,
 };
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -54,6 +54,8 @@ fn env(name: &str) -> Option<String> {
 
 fn log(filter: &str, format: LogFormat) -> Outcome {
     let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(std::io::stderr);
+    // What is read by a program, or kept in a file, has no colours.
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 fn keyholder(place: &Place) -> Command {
@@ -26,6 +29,8 @@ fn said(output: &Output) -> String {
 struct Process {
     child: Child,
     url: String,
+    /// All that it has said.
+    said: Arc<Mutex<String>>,
 }
 
 impl Process {
@@ -34,10 +39,12 @@ impl Process {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (tell, told) = std::sync::mpsc::channel();
+        let said = Arc::<Mutex<String>>::default();
         for lines in [Box::new(out) as Box<dyn std::io::Read + Send>, Box::new(err)] {
-            let tell = tell.clone();
+            let (tell, said) = (tell.clone(), Arc::clone(&said));
             std::thread::spawn(move || {
                 for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                    *said.lock().unwrap() += &format!("{line}\n");
                     if let Some((_, rest)) = line.split_once("http://127.0.0.1:") {
                         let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
                         let _ = tell.send(format!("http://127.0.0.1:{port}"));
@@ -46,7 +53,42 @@ impl Process {
             });
         }
         let url = told.recv_timeout(crate::support::PATIENCE * 3).unwrap();
-        Self { child, url }
+        Self { child, url, said }
+    }
+
+    /// As `keyholder serve --dev`, on a place.
+    fn serve(place: &Place, env: &[(&str, &str)]) -> Self {
+        let serve = ["serve", "--dev", "--listen", "127.0.0.1:0", "--issuer", "test"];
+        Self::start(keyholder(place).args(serve).envs(env.iter().copied()))
+    }
+
+    /// The Owner of a new agency: their token.
+    async fn agency(&self, http: &reqwest::Client) -> String {
+        let sign_up = "mutation($p: String!) { signUp(input: {email: \"ann@x.example\", password: $p, name: \"Ann\"}) { credentials { accessToken } } }";
+        let answer = self.ask(http, None, sign_up, json!({ "p": PASSWORD })).await.unwrap();
+        let token = answer["data"]["signUp"]["credentials"]["accessToken"].as_str().unwrap().to_owned();
+        let mail = eventually("the mail is sent", async || {
+            let mails: Vec<Value> = http.get(format!("{}/mailbox.json", self.url)).send().await.unwrap().json().await.unwrap();
+            mails.into_iter().next()
+        })
+        .await;
+        let verify = "mutation($t: String!) { verifyEmail(input: {token: $t}) { userErrors { code } } joinPartnerProgram { userErrors { code } } enableClientAccess { userErrors { code } } }";
+        self.ask(http, Some(&token), verify, json!({ "t": mail["token"] })).await.unwrap();
+        token
+    }
+
+    async fn request(&self, http: &reqwest::Client, token: &str, email: &str) -> Value {
+        let query =
+            "mutation($e: String!) { requestClientAccess(input: {emails: [$e]}) { connections { id } userErrors { code } } }";
+        self.ask(http, Some(token), query, json!({ "e": email })).await.unwrap()
+    }
+
+    /// The addresses that were asked, newest first.
+    async fn asked(&self, http: &reqwest::Client, token: &str) -> Vec<String> {
+        let query = "{ account { clientConnections { nodes { clientEmail } } } }";
+        let answer = self.ask(http, Some(token), query, Value::Null).await.unwrap();
+        let nodes = answer["data"]["account"]["clientConnections"]["nodes"].as_array().unwrap().clone();
+        nodes.iter().map(|node| node["clientEmail"].as_str().unwrap().to_owned()).collect()
     }
 
     async fn ask(&self, http: &reqwest::Client, token: Option<&str>, query: &str, variables: Value) -> Option<Value> {
@@ -61,7 +103,8 @@ impl Process {
 impl Drop for Process {
     /// SIGKILL: what a server owes to nobody but its database.
     fn drop(&mut self) {
-        self.child.kill().unwrap();
+        // One that has stopped by itself is gone already.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }
@@ -127,29 +170,9 @@ async fn r2_the_demo_is_filled() {
 /// listener that comes back misses nothing.
 async fn threat_61_killed_while_it_writes(place: Place) {
     let http = reqwest::Client::new();
-    let serve = || {
-        Process::start(keyholder(&place).args([
-            "serve",
-            "--dev",
-            "--listen",
-            "127.0.0.1:0",
-            "--issuer",
-            "test",
-            "--client-requests-per-day",
-            "100000",
-        ]))
-    };
+    let serve = || Process::serve(&place, &[("KEYHOLDER_CLIENT_REQUESTS_PER_DAY", "100000")]);
     let mut server = serve();
-    let sign_up = "mutation($p: String!) { signUp(input: {email: \"ann@x.example\", password: $p, name: \"Ann\"}) { credentials { accessToken } } }";
-    let answer = server.ask(&http, None, sign_up, json!({ "p": PASSWORD })).await.unwrap();
-    let token = answer["data"]["signUp"]["credentials"]["accessToken"].as_str().unwrap().to_owned();
-    let mail = eventually("the mail is sent", async || {
-        let mails: Vec<Value> = http.get(format!("{}/mailbox.json", server.url)).send().await.unwrap().json().await.unwrap();
-        mails.into_iter().next()
-    })
-    .await;
-    let verify = "mutation($t: String!) { verifyEmail(input: {token: $t}) { userErrors { code } } joinPartnerProgram { userErrors { code } } enableClientAccess { userErrors { code } } }";
-    server.ask(&http, Some(&token), verify, json!({ "t": mail["token"] })).await.unwrap();
+    let token = server.agency(&http).await;
     let start = server.ask(&http, Some(&token), "{ account { activityCursor } }", Value::Null).await.unwrap()["data"]["account"]
         ["activityCursor"]
         .clone();
@@ -204,4 +227,136 @@ async fn threat_61_killed_while_it_writes(place: Place) {
     place.remove().await;
 }
 
-on_both_databases!(on_its_own_servers: r4_a_wrong_setting_is_named, r4_schema_and_migrate, threat_61_killed_while_it_writes);
+/// THREATS 60: neither what is secret nor what steers a terminal reaches the log, whatever is sent, and however much is logged.
+async fn threat_60_what_never_reaches_the_log(place: Place) {
+    let http = reqwest::Client::new();
+    let server = Process::serve(&place, &[("KEYHOLDER_LOG", "debug,hyper=info"), ("KEYHOLDER_LOG_FORMAT", "text")]);
+    let token = server.agency(&http).await;
+    let escape = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\nFAKE log line";
+    let canary = "canary-password-of-nobody";
+    let sign_in = "mutation($l: String!, $p: String!) { signIn(input: {login: $l, password: $p}) { credentials { refreshToken } userErrors { code } } }";
+    let tries = [("ann@x.example", PASSWORD), ("ann@x.example", canary), (escape, canary)];
+    let mut secrets = vec![token.clone(), PASSWORD.to_owned(), canary.to_owned(), "0123456789abcdef0123456789abcdef".to_owned()];
+    for (login, password) in tries {
+        let answer = server.ask(&http, None, sign_in, json!({ "l": login, "p": password })).await.unwrap();
+        let refresh = answer["data"]["signIn"]["credentials"]["refreshToken"].as_str();
+        secrets.extend(refresh.map(str::to_owned));
+    }
+    let queries = [
+        format!("{{ account {{ users(search: {}) {{ totalCount }} }} }}", json!(escape)),
+        format!("{{ {escape} }}"),
+        format!("query {{ node(id: {}) {{ id }} }}", json!(format!("{escape}{canary}"))),
+        "mutation { refreshSession(input: {refreshToken: \"canary-password-of-nobody\"}) { userErrors { code } } }".to_owned(),
+    ];
+    for query in queries {
+        server.ask(&http, Some(&token), &query, Value::Null).await;
+        server.ask(&http, Some(canary), &query, Value::Null).await;
+    }
+    let agent = http.get(format!("{}/graphql?query=%1b%5b2J", server.url)).header("user-agent", b"a\x9b2Jb".as_slice());
+    agent.send().await.unwrap();
+    server.request(&http, &token, "b@x.example").await;
+    let mails: Vec<Value> = http.get(format!("{}/mailbox.json", server.url)).send().await.unwrap().json().await.unwrap();
+    secrets.extend(mails.iter().filter_map(|mail| mail["token"].as_str().map(str::to_owned)));
+    assert!(secrets.len() > 5, "{secrets:?}");
+    let said = server.said.lock().unwrap().clone();
+    assert!(said.contains("listening on"), "{said}");
+    for secret in &secrets {
+        assert!(!said.contains(secret.as_str()), "{secret}");
+    }
+    assert!(!said.contains(['\u{1b}', '\u{7}', '\u{9b}']) && !said.contains("\nFAKE log line"), "{said}");
+    drop(server);
+    place.remove().await;
+}
+
+/// THREATS 65: a disk that does not keep what it is given is a fault that is told; nothing of it was acknowledged, and all that
+/// was is there after a crash.
+#[tokio::test]
+async fn threat_65_a_disk_that_fails() {
+    let Some(place) = Place::new(crate::support::Kind::Sqlite) else { return };
+    let (broken, library) = (place.directory().join("broken"), place.directory().join("disk.so"));
+    std::fs::write(place.directory().join("disk.c"), DISK).unwrap();
+    let built = Command::new("cc").current_dir(place.directory()).args(["-shared", "-fPIC", "-o", "disk.so", "disk.c"]).status();
+    assert!(built.unwrap().success(), "a C compiler builds what Rust needs too");
+    let http = reqwest::Client::new();
+    let env = [("LD_PRELOAD", library.to_str().unwrap()), ("BROKEN_DISK", broken.to_str().unwrap())];
+    let server = Process::serve(&place, &env);
+    let token = server.agency(&http).await;
+    let request = async |email: &str| server.request(&http, &token, email).await;
+    assert_eq!(request("a@x.example").await["data"]["requestClientAccess"]["userErrors"], json!([]));
+    std::fs::write(&broken, "").unwrap();
+    for email in ["b@x.example", "c@x.example"] {
+        let failed = request(email).await;
+        let extensions = &failed["errors"][0]["extensions"];
+        assert!(extensions["code"] == "INTERNAL" && extensions["requestId"].is_string(), "{failed}");
+        assert_eq!(server.asked(&http, &token).await, ["a@x.example"], "what is read is what was kept");
+    }
+    std::fs::remove_file(&broken).unwrap();
+    assert_eq!(request("d@x.example").await["data"]["requestClientAccess"]["userErrors"], json!([]));
+    let kept = ["d@x.example", "a@x.example"];
+    assert_eq!(server.asked(&http, &token).await, kept);
+    drop(server);
+    let server = Process::serve(&place, &[]);
+    assert_eq!(server.asked(&http, &token).await, kept);
+    drop(server);
+    place.remove().await;
+}
+
+/// A disk that fails to keep anything while a file is there.
+const DISK: &str = "
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int broken(void) { const char *file = getenv(\"BROKEN_DISK\"); return file && access(file, F_OK) == 0; }
+static int fails(void) { errno = EIO; return -1; }
+int fsync(int fd) { return broken() ? fails() : syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { return broken() ? fails() : syscall(SYS_fdatasync, fd); }
+";
+
+/// THREATS 68, R3: told to stop, a server answers what is under way, tells its listeners to come back, and goes.
+async fn threat_68_sigterm(place: Place) {
+    let http = reqwest::Client::new();
+    let mut server = Process::serve(&place, &[]);
+    let token = server.agency(&http).await;
+    let mut socket = Socket::open(&server.url).await;
+    socket.init(json!({ "authorization": format!("Bearer {token}") })).await;
+    socket.subscribe("1", CONNECTIONS, Value::Null).await;
+    let acknowledged = AtomicU32::new(0);
+    let write = async {
+        let mut written = Vec::new();
+        for n in 0..30 {
+            let email = format!("a{n}@x.example");
+            let query = "mutation($e: String!) { requestClientAccess(input: {emails: [$e]}) { userErrors { code } } }";
+            let Some(answer) = server.ask(&http, Some(&token), query, json!({ "e": email })).await else { break };
+            assert_eq!(answer["data"]["requestClientAccess"]["userErrors"], json!([]), "{answer}");
+            acknowledged.fetch_add(1, Ordering::Relaxed);
+            written.push(email);
+        }
+        written
+    };
+    let stop = async {
+        eventually("some are written", async || (acknowledged.load(Ordering::Relaxed) > 3).then_some(())).await;
+        Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap();
+    };
+    let closed = async {
+        loop {
+            if let Heard::Closed(code) = socket.hear().await {
+                break code;
+            }
+        }
+    };
+    let (mut written, (), code) = tokio::join!(write, stop, closed);
+    assert_eq!(code, 1001);
+    let child = std::cell::RefCell::new(&mut server.child);
+    let status = eventually("it is gone", async || child.borrow_mut().try_wait().unwrap()).await;
+    assert!(status.success(), "{status}");
+    let server = Process::serve(&place, &[]);
+    let asked = server.asked(&http, &token).await;
+    written.reverse();
+    assert!(asked.ends_with(&written), "{written:?} {asked:?}");
+    drop(server);
+    place.remove().await;
+}
+
+on_both_databases!(on_its_own_servers: r4_a_wrong_setting_is_named, r4_schema_and_migrate, threat_61_killed_while_it_writes,
+    threat_60_what_never_reaches_the_log, threat_68_sigterm);

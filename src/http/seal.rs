@@ -22,7 +22,7 @@ pub fn seal(response: &mut Response, id: &RequestId) {
         let extensions = error.extensions.get_or_insert_default();
         match ours {
             Some(ours) => {
-                if let Error::Fault(fault) | Error::Contended(fault) = &ours {
+                if let Error::Fault(fault) | Error::Contended(fault) | Error::Unsure(fault) = &ours {
                     tracing::error!(request_id = %id.0, path = ?error.path, cause = %fault.cause(), "a request failed");
                 }
                 extend(extensions, &ours, id);
@@ -39,7 +39,7 @@ fn extend(extensions: &mut ErrorExtensionValues, error: &Error, id: &RequestId) 
         Error::Denied(denied) => explain(extensions, denied),
         // Only mutations refuse an input, and they answer it in their payload.
         Error::User(_) => extensions.set("code", "BAD_REQUEST"),
-        Error::Fault(_) | Error::Contended(_) => {
+        Error::Fault(_) | Error::Contended(_) | Error::Unsure(_) => {
             extensions.set("code", "INTERNAL");
             extensions.set("requestId", id.0.as_str());
         }
