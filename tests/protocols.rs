@@ -1,4 +1,4 @@
-//! The forms in which the edge answers: GraphiQL, multipart, trusted documents, limits, headers: SPEC R3, THREATS 2, 14, 16, 17, 20, 22.
+//! The forms in which the edge answers: GraphiQL, multipart, trusted documents, limits, headers: SPEC R3, THREATS 1–4, 14, 16, 17, 22, 26.
 
 use crate::{
     on_both_databases,
@@ -270,7 +270,7 @@ async fn threat_14_endless_bodies(app: &TestApp) {
 }
 
 /// THREATS 1–4, 9, 10: what kills a server that parses first is refused by GET, over SSE, in parts and over a socket.
-async fn threats_1_to_4_over_every_transport(app: &TestApp) {
+async fn threats_01_to_04_over_every_transport(app: &TestApp) {
     let nested = format!("{{ node(id: {}1{}) {{ id }} }}", "[".repeat(2_000), "]".repeat(2_000));
     let default = format!("query($x: [ID!] = {}{}) {{ planTerms {{ plan }} }}", "[".repeat(2_000), "]".repeat(2_000));
     let directive = format!("{{ planTerms @skip(if: {}{}) {{ plan }} }}", "{a:".repeat(1_500), "}".repeat(1_500));
@@ -321,7 +321,7 @@ on_both_databases!(
     every_response_has_its_headers,
     a_subscription_in_parts,
     threat_14_endless_bodies,
-    threats_1_to_4_over_every_transport,
+    threats_01_to_04_over_every_transport,
     threat_22_a_socket_without_init,
 );
 on_both_databases!(on_its_own_servers:
