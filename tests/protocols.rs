@@ -280,6 +280,13 @@ async fn threats_01_to_04_over_every_transport(app: &TestApp) {
         format!("{{ ...F0 }}{} fragment F{levels} on Query {{ planTerms {{ plan }} }}", fragments.concat())
     };
     let cycle = "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }".to_owned();
+    // Few enough tokens, so that nothing but how deep they nest is against them.
+    for open in ["[", "{a:"] {
+        let close = if open == "[" { "]" } else { "}" };
+        let deep = format!("{{ node(id: {}1{}) {{ id }} }}", open.repeat(300), close.repeat(300));
+        let refusal = app.ask(&deep, Value::Null).await.0;
+        assert_eq!(refusal["errors"][0]["extensions"]["what"], "nesting", "{refusal}");
+    }
     for query in [nested, default, directive, doubling(22, 2), doubling(26, 2), doubling(6, 12), cycle] {
         let body = json!({ "query": query });
         for accept in ["application/json", "text/event-stream", "multipart/mixed;subscriptionSpec=1.0"] {
