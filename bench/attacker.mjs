@@ -6,6 +6,7 @@ import { DOCUMENTS } from './documents.mjs';
 import { Http, Socket, get, post, subscribe } from './wire.mjs';
 
 const LONGEST_QUERY_STRING = 60_000;
+const LONGEST_MESSAGE = 64_000;
 const CODES = ['QUERY_TOO_LARGE', 'BAD_REQUEST'];
 
 /** The code of a refusal; anything else is told as what it is. */
@@ -37,9 +38,9 @@ const each = (make, fits = () => true) => documents.filter(([, text]) => fits(te
 
 const TRANSPORTS = {
   POST: each((text) => overHttp(post(text))),
-  GET: each((text) => overHttp(get(text)), (text) => encodeURIComponent(text).length < LONGEST_QUERY_STRING),
+  GET: each((text) => overHttp(get(text)), (text) => typeof text === 'string' && encodeURIComponent(text).length < LONGEST_QUERY_STRING),
   SSE: each((text) => overSse(post(text, { accept: 'text/event-stream' }))),
-  WS: each((text) => overWs(subscribe('1', text))),
+  WS: each((text) => overWs(subscribe('1', text)), (text) => JSON.stringify(text).length < LONGEST_MESSAGE),
 };
 
 /** Counts answers: by document and transport, the codes and the milliseconds. */

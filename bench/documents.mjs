@@ -1,4 +1,4 @@
-// The documents that are made to bring a server down, each with its number of the list of threats; all must be refused.
+// What is made to bring a server down, each with its number of the list of threats where it has one; all must be refused.
 
 const deep = (open, close) => open.repeat(2_000) + close.repeat(2_000);
 const levels = (count, times, end = 'planTerms { plan }') => {
@@ -6,7 +6,9 @@ const levels = (count, times, end = 'planTerms { plan }') => {
   return `${fragments.join('')}fragment F${count} on Query{${end}}`;
 };
 const many = (count, each) => Array.from({ length: count }, (_, n) => each(n)).join(' ');
+const uses = (count) => `query ($ids: [ID!]!) { ${many(count, (n) => `a${n}: nodes(ids: $ids) { id }`)} }`;
 
+/** By name, the document, or a whole request where it has variables. */
 export const DOCUMENTS = {
   '1 deep argument': `{ node(id: ${deep('[', ']')}) { id } }`,
   '1 deep default': `query ($x: [ID!] = ${deep('[', ']')}) { planTerms { plan } }`,
@@ -32,4 +34,7 @@ export const DOCUMENTS = {
   '6 unused, below': `{ planTerms { plan } } ${many(270, (n) => `fragment F${n} on Query{x}`)}`,
   '7 aliases': `{ ${many(1_000, (n) => `a${n}: planTerms { plan }`)} }`,
   '7 repeated fields': `{ ${'x '.repeat(10_000)} }`,
+  // The document is short; what it multiplies comes beside it.
+  'variable, 60 KB': { query: uses(130), variables: { ids: Array(14_000).fill('a') } },
+  'variable, 900 KB': { query: uses(130), variables: { ids: Array(220_000).fill('a') } },
 };

@@ -72,15 +72,16 @@ class Server {
   fds() { return readdirSync(`/proc/${this.pid}/fd`).length; }
 
   /**
-   * The clients' ports of the connections that the process holds. A client that never reads can't see that it was cut off; the
-   * kernel's table tells, where a socket that its process has closed has no inode any more, whatever is left to be sent.
+   * The connections that the process holds: by the client's port, the bytes that wait for the client. A client that never reads
+   * can't see that it was cut off; the kernel's table tells, where a socket that its process has closed has no inode any more.
    */
   holds() {
     const own = this.port.toString(16).toUpperCase().padStart(4, '0');
-    const ports = new Set();
+    const ports = new Map();
     for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n')) {
-      const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/);
-      if (local?.endsWith(`:${own}`) && state !== '0A' && inode !== '0') ports.add(Number.parseInt(remote.slice(-4), 16));
+      const [, local, remote, state, queues, , , , , inode] = line.trim().split(/\s+/);
+      if (!local?.endsWith(`:${own}`) || state === '0A' || inode === '0') continue;
+      ports.set(Number.parseInt(remote.slice(-4), 16), Number.parseInt(queues, 16));
     }
     return ports;
   }

@@ -1,5 +1,6 @@
 // Who reads slowly, sends slowly or sits idle, in thousands: what it costs the others and the server's memory, and how long it
 // takes until each is cut off.
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { AGENCY, CLIENT, SMALL, compareProbes, conclude, mib, option, p99, pause, percentile, start, table, worker } from './lib.mjs';
@@ -10,13 +11,19 @@ const SLOW = option('slow', 25);
 const QUIET = option('quiet', 10);
 /** The settings: client_timeout; a socket's time for connection_init, to send a message, and between pings. In seconds. */
 const [CLIENT_TIME, INIT_TIME, SEND_TIME, PING_TIME] = [10, 5, 10, 20];
-/** What may come on top: the kernel's buffers fill up first, a socket that is told why has 2 s for its own close, we look four times a second. */
-const GRACE = 5;
+/** What may come on top: a socket that is told why has 2 s for its own close; timers are coarse; we look four times a second. */
+const GRACE = 3;
 const BYTE_EVERY = 500;
 /** One after the other: readers who come all at once would measure how much can be answered at once, which is another question. */
 const READER_EVERY = 100;
 /** The kernel buffers some megabytes for who doesn't read: long messages, asked for often, are more than that, and cheap to answer. */
 const [EVENTS, MESSAGE] = [15, 'm'.repeat(1_000)];
+
+const files = Number(/Max open files\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))[1]);
+if (files < IDLE + 1_000) {
+  console.error(`${IDLE} idle connections need some ${IDLE + 1_000} open files, ${files} are allowed: ulimit -n ${IDLE + 1_000}, or --idle ${Math.max(0, files - 1_000)}.`);
+  process.exit(2);
+}
 
 const wrong = [];
 const server = await start();
@@ -49,7 +56,10 @@ function dripping(first, last) {
   return socket;
 }
 
-/** Watches from the first one on until the server holds none of the sockets, or for so long after the last one; tells how long it held each. */
+/**
+ * Watches from the first one on until the server holds none of the sockets, or for so long after the last one. Tells how many
+ * seconds it held each, a reader from when the server had to wait for it.
+ */
 async function untilCut(kinds, atMost, opening = Promise.resolve()) {
   let until = Infinity, left;
   opening.then(() => { until = performance.now() + atMost * 1000; });
@@ -57,7 +67,12 @@ async function untilCut(kinds, atMost, opening = Promise.resolve()) {
     await pause(250);
     const [holds, now] = [server.holds(), performance.now()];
     left = Object.values(kinds).flat().filter(({ localPort }) => holds.has(localPort));
-    for (const socket of left) socket.held = (now - socket.since) / 1000;
+    for (const socket of left) {
+      const waiting = holds.get(socket.localPort);
+      // Who doesn't read is slow from when the kernel takes no more for them: before, it was the server that was at work.
+      if (waiting > (socket.waiting ?? 0)) Object.assign(socket, { waiting, since: now });
+      socket.held = (now - socket.since) / 1000;
+    }
   } while (until === Infinity || (left.length && performance.now() < until));
   return Object.fromEntries(Object.entries(kinds).map(([kind, sockets]) => [kind, sockets.map(({ held }) => held ?? 0)]));
 }
@@ -133,7 +148,7 @@ async function slowReaders() {
   const variables = { after: activityCursor };
   const answer = `{ account { clientConnections(first: ${EVENTS}) { nodes { ${messages(20)} } } } }`;
   const kinds = {
-    'WS, a subscription': () => blind(upgrade, init(agency), subscribe('1', events, variables)),
+    'WS, a subscription': () => blind(upgrade, init(agency), subscribe('1', { query: events, variables })),
     'WS, answers': () => blind(upgrade, init(agency), ...repeat(19, (n) => subscribe(String(n), answer))),
     'SSE, a subscription': () => blind(post({ query: events, variables }, { token: agency, accept: 'text/event-stream' })),
     'HTTP, answers': () => blind(...repeat(19, () => post(answer, { token: agency }))),
@@ -230,9 +245,9 @@ await pause(1000); // the first answers of a process are not its usual ones
 await prober.ask({ count: true });
 await pause(QUIET * 1000);
 const quiet = await prober.ask({ count: false });
+await idle(); // first: memory that others have left free would be taken again, and seem to cost nothing
 await slowReaders();
 await slowSenders();
-await idle();
 prober.end();
 await server.stop();
 conclude(wrong);

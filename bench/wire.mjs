@@ -13,10 +13,10 @@ function request(line, headers, body = '') {
 
 const headers = ({ token, accept = GRAPHQL } = {}) => [`accept: ${accept}`, ...(token ? [`authorization: Bearer ${token}`] : [])];
 
+const asked = (query) => (typeof query === 'string' ? { query } : query);
+
 /** A document, or a whole request as an object, by POST. */
-export function post(query, options) {
-  return request('POST /graphql HTTP/1.1', headers(options), JSON.stringify(typeof query === 'string' ? { query } : query));
-}
+export const post = (query, options) => request('POST /graphql HTTP/1.1', headers(options), JSON.stringify(asked(query)));
 
 /** A document by GET. */
 export const get = (query, options) => request(`GET /graphql?query=${encodeURIComponent(query)} HTTP/1.1`, headers(options));
@@ -31,6 +31,7 @@ export const upgrade = request('GET /graphql HTTP/1.1', ['connection: Upgrade', 
 /** A text frame. A client must mask, with a key that may be zero, which leaves the text as it is. */
 export function frame(message, opcode = 1) {
   const text = Buffer.from(typeof message === 'string' ? message : JSON.stringify(message));
+  if (text.length > 0xffff) throw new Error('too long for a frame of this client');
   const long = text.length > 125;
   const head = Buffer.alloc(long ? 8 : 6);
   head[0] = 0x80 | opcode;
@@ -40,7 +41,7 @@ export function frame(message, opcode = 1) {
 }
 
 export const init = (token) => frame({ type: 'connection_init', payload: token ? { authorization: `Bearer ${token}` } : {} });
-export const subscribe = (id, query, variables) => frame({ type: 'subscribe', id, payload: { query, variables } });
+export const subscribe = (id, query) => frame({ type: 'subscribe', id, payload: asked(query) });
 
 /** One connection that is kept, with one request at a time. Opened when it is needed. */
 export class Http {
