@@ -257,6 +257,32 @@ async fn threat_17_every_limit_is_a_setting(place: Place) {
     app.finish().await;
 }
 
+/// What a client accepts decides the form of the answer; what it refuses, it does not get.
+async fn the_form_of_an_answer(app: &TestApp) {
+    const JSON: &str = "application/json; charset=utf-8";
+    const GRAPHQL: &str = "application/graphql-response+json; charset=utf-8";
+    let cases = [
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/*;q=0.5", JSON),
+        ("application/graphql-response+json, application/json;q=0.9", GRAPHQL),
+        ("application/graphql-response+json;q=0.1, application/json;q=0.9", JSON),
+        ("APPLICATION/JSON ; Q=0.9", JSON),
+        ("application/json;q=0, */*", GRAPHQL),
+        ("text/html, application/xhtml+xml, */*;q=0.8", JSON),
+        ("text/event-stream", "text/event-stream"),
+        ("text/event-stream, application/json;q=0.9", "text/event-stream"),
+        ("text/event-stream;q=0.5, application/json", JSON),
+    ];
+    for (accept, media) in cases {
+        let response = post(app, None, accept, &json!({ "query": PLANS })).await;
+        assert_eq!((response.status().as_u16(), response.headers()["content-type"].to_str().unwrap()), (200, media), "{accept}");
+    }
+    for accept in ["text/html", "application/json;q=0", "multipart/mixed"] {
+        assert_eq!(post(app, None, accept, &json!({ "query": PLANS })).await.status(), 406, "{accept}");
+    }
+}
+
 /// THREATS 14: a body of 30 MB, and one that grows when it is unpacked, are refused with an answer that arrives.
 async fn threat_14_endless_bodies(app: &TestApp) {
     let graphql = format!("{}/graphql", app.url);
@@ -265,6 +291,8 @@ async fn threat_14_endless_bodies(app: &TestApp) {
         request.body(body).send().await.unwrap().status().as_u16()
     };
     assert_eq!(send("identity", vec![b' '; 30_000_000]).await, 413);
+    let asks_first = app.http.post(&graphql).header("content-type", "application/json").header("expect", "100-continue");
+    assert_eq!(asks_first.body(vec![b' '; 2_000_000]).send().await.unwrap().status(), 413);
     assert_eq!(send("gzip", vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0]).await, 415);
     assert_eq!(app.ask(PLANS, Value::Null).await.payload()[0]["plan"], "FREE", "the connection is as good as before");
 }
@@ -327,6 +355,7 @@ on_both_databases!(
     r3_graphiql_is_part_of_the_server,
     every_response_has_its_headers,
     a_subscription_in_parts,
+    the_form_of_an_answer,
     threat_14_endless_bodies,
     threats_01_to_04_over_every_transport,
     threat_22_a_socket_without_init,

@@ -146,12 +146,19 @@ struct Accept {
 impl Accept {
     /// Reads the header `Accept`; a request without it takes JSON.
     fn of(headers: &HeaderMap) -> Option<Self> {
-        if !headers.contains_key(header::ACCEPT) {
+        if headers.get_all(header::ACCEPT).iter().all(HeaderValue::is_empty) {
             return Some(Self { one: Some((1.0, Media::Json)), stream: None });
         }
         let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
         let mut accept = Self::default();
-        for (weight, media) in lines.flat_map(|line| line.split(',')).filter_map(range) {
+        let ranges: Vec<_> = lines.flat_map(|line| line.split(',')).filter_map(range).collect();
+        let refused = |media| ranges.iter().any(|(weight, range)| *range == Range::Of(media) && *weight == 0.0);
+        for (weight, range) in &ranges {
+            let (weight, media) = match range {
+                Range::Of(media) => (*weight, *media),
+                Range::Any if refused(Media::Json) => (*weight, Media::GraphQl),
+                Range::Any => (*weight, Media::Json),
+            };
             let best = if matches!(media, Media::Events | Media::Mixed) { &mut accept.stream } else { &mut accept.one };
             if weight > best.map_or(0.0, |(best, _)| best) {
                 *best = Some((weight, media));
@@ -174,18 +181,26 @@ impl Accept {
     }
 }
 
+/// What a range of the header names.
+#[derive(Clone, Copy, PartialEq)]
+enum Range {
+    Of(Media),
+    Any,
+}
+
 /// A range of the header with its weight, if it is of our types.
-fn range(text: &str) -> Option<(f32, Media)> {
+fn range(text: &str) -> Option<(f32, Range)> {
     let text = text.to_ascii_lowercase();
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
     let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
     let parameter = |name| parameters.iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().trim_matches('"'));
     let media = match media {
-        "application/json" | "application/*" | "*/*" => Media::Json,
-        "application/graphql-response+json" => Media::GraphQl,
-        "text/event-stream" => Media::Events,
-        "multipart/mixed" if parameter("subscriptionspec") == Some("1.0") => Media::Mixed,
+        "application/*" | "*/*" => Range::Any,
+        "application/json" => Range::Of(Media::Json),
+        "application/graphql-response+json" => Range::Of(Media::GraphQl),
+        "text/event-stream" => Range::Of(Media::Events),
+        "multipart/mixed" if parameter("subscriptionspec") == Some("1.0") => Range::Of(Media::Mixed),
         _ => return None,
     };
     Some((parameter("q").map_or(1.0, |q| q.parse().unwrap_or(0.0)), media))
@@ -222,8 +237,15 @@ async fn from_body(server: &Server, headers: &HeaderMap, body: Body) -> Result<P
         let message = "Content-Type must be application/json, in UTF-8 and not compressed.";
         return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message.into()));
     }
-    let slow = |_| Refusal(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.".into());
     let limits = &server.app.config.limits;
+    // Who asks before they send a body, or never sends it, is told as well.
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let too_long = announced.is_some_and(|length| length > limits.body_bytes);
+    if too_long && headers.contains_key(header::EXPECT) {
+        return Err(longer_than(limits.body_bytes));
+    }
+    let late = Refusal(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.".into());
+    let slow = |_| if too_long { longer_than(limits.body_bytes) } else { late };
     let body = timeout(limits.client_timeout, read(body, limits.body_bytes)).await.map_err(slow)??;
     execute::object(&body).map_err(|error| bad_request(format!("The body is not a GraphQL request in JSON: {error}.")))
 }
@@ -253,9 +275,13 @@ async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
         }
     }
     if length > limit {
-        return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("The body has more than {limit} bytes.").into()));
+        return Err(longer_than(limit));
     }
     Ok(read)
+}
+
+fn longer_than(limit: usize) -> Refusal {
+    Refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("The body has more than {limit} bytes.").into())
 }
 
 /// Answers for a document that did not pass.

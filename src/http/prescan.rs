@@ -77,8 +77,15 @@ fn block_string(content: &[u8]) -> Option<usize> {
 /// Refuses a document whose operations have too many fields or values once its fragments and variables are written out, or
 /// that would never end.
 pub fn count(document: &ExecutableDocument, variables: &Variables, limits: &Limits) -> Result<(), ServerError> {
-    let variables = variables.iter().map(|(name, value)| (name.as_str(), values(value))).collect();
-    let mut count = Count { document, variables, fragments: HashMap::new() };
+    let mut sizes: HashMap<&str, u64> = HashMap::new();
+    for (_, operation) in document.operations.iter() {
+        for definition in operation.node.variable_definitions.iter().map(|definition| &definition.node) {
+            let size = sizes.entry(&definition.name.node).or_default();
+            *size = definition.default_value().map_or(1, values).max(*size);
+        }
+    }
+    sizes.extend(variables.iter().map(|(name, value)| (name.as_str(), values(value))));
+    let mut count = Count { document, variables: sizes, fragments: HashMap::new() };
     let mut total = Size::default();
     for (_, operation) in document.operations.iter() {
         total.add(count.selection(&operation.node.selection_set.node)?);
@@ -302,6 +309,8 @@ mod tests {
         assert_eq!(sized("query ($x: X) { a(x: $x) }", list.clone()), Ok(()), "6 values");
         let many = format!("query ($x: X) {{ {} }}", "a(x: $x) ".repeat(17));
         assert_eq!(exceeded(sized(&many, list.clone())), r#""values""#);
+        let by_default = many.replace("$x: X", "$y: X = [1, [2, {a: 3}]]").replace("$x", "$y");
+        assert_eq!(exceeded(sized(&by_default, list.clone())), r#""values""#);
         let spread =
             "query ($x: X) { ...F ...F ...F } fragment F on Q { a(x: [{y: [$x, $x, $x]}]) @skip(if: $x) b(x: $x) c(x: $x) }";
         assert_eq!(exceeded(sized(spread, list)), r#""values""#);
