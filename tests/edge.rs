@@ -254,7 +254,14 @@ async fn threat_23_the_protocols_own_codes(app: &TestApp) {
     let listen = json!({ "id": "1", "type": "subscribe", "payload": { "query": crate::support::socket::OWN_REQUESTS } });
     let ann = app.person("ann@x.example").await;
     assert_eq!(closed_after(app, &[init(&format!("Bearer {}", ann.token)), listen.clone(), listen]).await, 4409);
-    for malformed in [json!({ "type": "nonsense" }), json!([]), json!({}), json!({ "type": "subscribe", "id": "1" }), json!(1)] {
+    for malformed in [
+        json!({ "type": "nonsense" }),
+        json!([]),
+        json!({}),
+        json!({ "type": "subscribe", "id": "1" }),
+        json!({ "type": "pong", "payload": 1 }),
+        json!(1),
+    ] {
         assert_eq!(closed_after(app, &[start.clone(), malformed.clone()]).await, 4400, "{malformed}");
     }
 }
@@ -289,6 +296,11 @@ async fn threat_25_queries_over_a_socket(app: &TestApp) {
     }
     let mut socket = Socket::open(&app.url).await;
     socket.init(Value::Null).await;
+    socket.subscribe("1", "", Value::Null).await;
+    assert!(
+        matches!(socket.hear().await, Heard::Message(message) if message["type"] == "error"),
+        "a wrong document, not a wrong message"
+    );
     socket.subscribe("1", "{ viewer { level } }", Value::Null).await;
     assert_eq!(socket.next().await["data"]["viewer"], Value::Null);
 }

@@ -57,6 +57,7 @@ async fn r3_graphiql_is_part_of_the_server(app: &TestApp) {
     let tag = page.headers()["etag"].to_str().unwrap().to_owned();
     let again = get(app, "/", &[("if-none-match", &format!("\"other\", {tag}"))]).await;
     assert_eq!((again.status().as_u16(), again.bytes().await.unwrap().len()), (304, 0));
+    assert_eq!(get(app, "/", &[("if-none-match", "*")]).await.status(), 304);
     let plain = get(app, "/", &[]).await;
     assert!(!plain.headers().contains_key("content-encoding"));
     let html = plain.text().await.unwrap();
@@ -74,6 +75,23 @@ async fn r3_graphiql_is_part_of_the_server(app: &TestApp) {
     );
 }
 
+/// With `--dev` anyone's mails can be read: a page of a foreign site that points its own name at this machine gets nothing.
+async fn a_name_that_is_led_here(app: &TestApp) {
+    for (host, of_a_page, status) in [
+        ("evil.example", true, 421),
+        ("localhost:8080", true, 200),
+        ("127.0.0.1", true, 200),
+        ("[::1]:8080", true, 200),
+        ("evil.example", false, 200),
+    ] {
+        for path in ["/mailbox.json", "/", "/graphql?query=%7B__typename%7D"] {
+            let mut headers = vec![("host", host)];
+            headers.extend(of_a_page.then_some(("sec-fetch-site", "same-origin")));
+            assert_eq!(get(app, path, &headers).await.status(), status, "{host} {path}");
+        }
+    }
+}
+
 /// Every response tells browsers to be careful with it, and a large one is compressed.
 async fn every_response_has_its_headers(app: &TestApp) {
     for path in ["/", "/healthz", "/nothing", "/mailbox", "/verify-email", "/graphql"] {
@@ -88,6 +106,8 @@ async fn every_response_has_its_headers(app: &TestApp) {
     let query = "query=%7BroleMatrix%7Baction%20area%20permission%20levels%7D%7D";
     let small = get(app, &format!("/graphql?{query}"), &[("accept-encoding", "gzip")]).await;
     assert_eq!(small.headers()["content-encoding"], "gzip");
+    let head = app.http.head(format!("{}/graphql?{query}", app.url)).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), head.bytes().await.unwrap().len()), (200, 0));
     let whole = get(app, &format!("/graphql?{query}"), &[]).await.bytes().await.unwrap();
     assert!(small.bytes().await.unwrap().len() * 3 < whole.len());
 }
@@ -353,6 +373,7 @@ async fn threat_26_too_many_operations(place: Place) {
 
 on_both_databases!(
     r3_graphiql_is_part_of_the_server,
+    a_name_that_is_led_here,
     every_response_has_its_headers,
     a_subscription_in_parts,
     the_form_of_an_answer,

@@ -1,6 +1,7 @@
 //! Any bytes on a connection, and any messages on a socket, against the real listener.
 #![no_main]
 
+use arbitrary::Arbitrary;
 use keyholder_fuzz::{PATIENCE, RUNTIME, abort_on_panic, address};
 use libfuzzer_sys::fuzz_target;
 use tokio::{
@@ -35,7 +36,7 @@ fuzz_target!(|input: (Front, &[u8])| {
 });
 
 /// What the bytes are put behind.
-#[derive(Clone, Copy, Debug, libfuzzer_sys::arbitrary::Arbitrary)]
+#[derive(Clone, Copy, Debug, Arbitrary)]
 enum Front {
     Http,
     Body,

@@ -67,7 +67,8 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
         return Err(Refusal(StatusCode::FORBIDDEN, "This origin may not call. See the setting allowed_origins.".into()));
     }
     let params = match parts.method {
-        Method::GET => from_query_string(parts)?,
+        // What HEAD answers is what GET would, less the body, which the listener leaves out.
+        Method::GET | Method::HEAD => from_query_string(parts)?,
         Method::POST => from_body(server, &parts.headers, body).await?,
         _ => return Ok(not_allowed(accept.for_one(), "Use POST, or GET for a query.", "GET, POST")),
     };
@@ -78,7 +79,7 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
         Ok(operation) => operation,
         Err(error) => return Ok(refuse(accept, error)),
     };
-    if parts.method == Method::GET && operation.kind == Some(OperationType::Mutation) {
+    if parts.method != Method::POST && operation.kind == Some(OperationType::Mutation) {
         return Ok(not_allowed(accept.for_one(), "A mutation needs POST.", "POST"));
     }
     let device = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());

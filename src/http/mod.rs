@@ -134,7 +134,14 @@ async fn around(State(server): State<Server>, mut request: Request, next: Next) 
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.as_ref().filter(|origin| origin::is_named(origin, &server.app.config.allowed_origins)).cloned();
     let preflight = request.method() == axum::http::Method::OPTIONS && origin.is_some();
-    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = if server.app.config.dev && origin::is_led_here(request.headers()) {
+        (StatusCode::MISDIRECTED_REQUEST, "With --dev, pages are served as of localhost or an IP address alone.\n")
+            .into_response()
+    } else if preflight {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
     let headers = response.headers_mut();
     if let Some(origin) = allowed {
         cross_origin(headers, origin, preflight);

@@ -75,7 +75,9 @@ pub fn tag(content: &[u8]) -> String {
 /// Whether who asks has a content of this tag.
 pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let mut lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line: &HeaderValue| line.to_str().ok());
-    lines.any(|line| line.split(',').any(|known| known.trim().trim_start_matches("W/") == tag))
+    lines.any(|line| {
+        line.split(',').any(|known| matches!(known.trim().trim_start_matches("W/"), known if known == tag || known == "*"))
+    })
 }
 
 fn page(title: &str, main: &str) -> impl IntoResponse + use<> {

@@ -75,7 +75,7 @@ fn invalid(reason: impl std::fmt::Display) -> End {
 enum Incoming {
     ConnectionInit { payload: Option<Payload> },
     Ping { payload: Option<Payload> },
-    Pong {},
+    Pong { payload: Option<Payload> },
     Subscribe { id: String, payload: Params },
     Complete { id: String },
 }
@@ -266,7 +266,10 @@ impl Session {
         match execute::object(text.as_bytes()).map_err(invalid)? {
             Incoming::ConnectionInit { payload } => self.init(payload.unwrap_or_default()).await,
             Incoming::Ping { payload } => self.send(Outgoing::Pong { payload }.message()).await,
-            Incoming::Pong {} => Ok(()),
+            Incoming::Pong { payload } => {
+                drop(payload);
+                Ok(())
+            }
             Incoming::Subscribe { id, payload } => self.subscribe(id, payload).await,
             Incoming::Complete { id } => {
                 self.operations.forget(&id);
@@ -304,7 +307,7 @@ impl Session {
     /// `subscribe`: starts an operation of any kind.
     async fn subscribe(&mut self, id: String, params: Params) -> Result<(), End> {
         let Some(caller) = &self.caller else { return Err(close(4401, "Unauthorized")) };
-        if id.is_empty() || !params.names_a_document() {
+        if id.is_empty() || (params.query.is_none() && !params.names_a_document()) {
             return Err(invalid("subscribe needs an id and a query"));
         }
         if self.operations.running.contains_key(&id) {
