@@ -102,7 +102,12 @@ pub fn email(text: &str) -> Result<Email, &'static str> {
     let domain = idna::domain_to_ascii_strict(domain).map_err(|_| wrong)?;
     lettre::Address::new(local, &domain).map_err(|_| wrong)?;
     let local: String = local.chars().flat_map(char::to_lowercase).nfc().collect();
-    Ok(Email { key: format!("{local}@{domain}"), address })
+    let key = format!("{local}@{domain}");
+    // On its way the domain is in ASCII, which is longer.
+    if key.len() > EMAIL_MAX {
+        return Err(too_long);
+    }
+    Ok(Email { address, key })
 }
 
 /// Every address of a list whose entries may hold several with commas between them, each with its entry's place.
@@ -159,6 +164,9 @@ mod tests {
         assert_eq!(key("a@bücher.example"), key("a@xn--bcher-kva.example"));
         assert_eq!(key("a@BÜCHER.example"), key("a@bu\u{308}cher.example"));
         assert_eq!(email("Ann@Example.COM").unwrap().address, "Ann@Example.COM");
+        // Within the limit as it is written, and past it as it is sent.
+        let long = format!("a@{}example.com", "exzoë.upxzoë.".repeat(15));
+        assert!(long.len() <= EMAIL_MAX && email(&long).is_err(), "{}", long.len());
     }
 
     #[test]

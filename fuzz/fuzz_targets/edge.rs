@@ -4,6 +4,7 @@
 use arbitrary::Arbitrary;
 use keyholder_fuzz::{PATIENCE, RUNTIME, abort_on_panic, address};
 use libfuzzer_sys::fuzz_target;
+use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -28,7 +29,8 @@ fuzz_target!(|input: (Front, &[u8])| {
             [UPGRADE.as_bytes(), &frames.collect::<Vec<_>>().concat(), &[0x88, 0x80, 0, 0, 0, 0]].concat()
         }
     };
-    let answer = RUNTIME.block_on(async { timeout(PATIENCE, answer(&bytes)).await.unwrap_or_default() });
+    let address = address();
+    let answer = RUNTIME.block_on(async { timeout(PATIENCE, answer(address, &bytes)).await.unwrap_or_default() });
     let text = String::from_utf8_lossy(&answer);
     let mut statuses = text.match_indices("HTTP/1.1 5").map(|(at, _)| text.get(at + 9..at + 12));
     assert!(statuses.all(|status| status == Some("503")), "{text}");
@@ -50,9 +52,9 @@ fn frame(text: &[u8]) -> Vec<u8> {
 }
 
 /// All that comes back until nothing more is to come.
-async fn answer(bytes: &[u8]) -> Vec<u8> {
+async fn answer(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
-    let Ok(mut stream) = TcpStream::connect(address()).await else { panic!("nobody listens") };
+    let Ok(mut stream) = TcpStream::connect(address).await else { panic!("nobody listens") };
     // What is cut off while it is sent was refused.
     if stream.write_all(bytes).await.is_ok() && stream.shutdown().await.is_ok() {
         let _ = stream.read_to_end(&mut answer).await;
