@@ -42,10 +42,16 @@ pub async fn handle(State(server): State<Server>, request: Request) -> Response 
                      multipart/mixed;subscriptionSpec=1.0.";
         return Refusal(StatusCode::NOT_ACCEPTABLE, types.into()).answer(Media::Json);
     };
-    match respond(&server, accept, &parts, body).await {
+    let has_body = !hyper::body::Body::is_end_stream(&body);
+    let mut response = match respond(&server, accept, &parts, body).await {
         Ok(response) => response,
         Err(refusal) => refusal.answer(accept.for_one()),
+    };
+    // What was refused before its body was read leaves the connection of no more use, as its client has to know.
+    if has_body && matches!(response.status().as_u16(), 403 | 405 | 413 | 415) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }
 
 /// A request that can't be understood as one of GraphQL: its status says so, whatever the client accepts.
