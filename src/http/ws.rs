@@ -307,7 +307,7 @@ impl Session {
     /// `subscribe`: starts an operation of any kind.
     async fn subscribe(&mut self, id: String, params: Params) -> Result<(), End> {
         let Some(caller) = &self.caller else { return Err(close(4401, "Unauthorized")) };
-        if id.is_empty() || (params.query.is_none() && !params.names_a_document()) {
+        if id.is_empty() || !params.names_a_document() {
             return Err(invalid("subscribe needs an id and a query"));
         }
         if self.operations.running.contains_key(&id) {
