@@ -62,14 +62,10 @@ async function attack(port, transport, until, rounds, count) {
     for (const { name, bytes, judge } of TRANSPORTS[transport]) {
       if (performance.now() >= until) break;
       const at = performance.now();
-      let code;
-      try {
-        code = judge(await socket.ask(bytes));
-      } catch (error) {
-        code = `no answer: ${error.message}`;
-        if (transport === 'WS') return void count.add(name, transport, code, performance.now() - at);
-      }
+      const code = await socket.ask(bytes).then(judge).catch((error) => `no answer: ${error.message}`);
       count.add(name, transport, code, performance.now() - at);
+      // After a wrong answer nobody knows which question the next message of a socket belongs to.
+      if (transport === 'WS' && !CODES.includes(code)) return socket.end();
     }
   }
   socket.end();
