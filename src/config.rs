@@ -95,6 +95,8 @@ pub struct Limits {
     pub query_cost: usize,
     /// Bytes of an answer.
     pub answer_bytes: usize,
+    /// Bytes of long answers on their way.
+    pub unsent_bytes: usize,
     /// Operations of a socket at once.
     pub socket_operations: usize,
     /// Bytes of a socket's message.
@@ -247,6 +249,7 @@ impl Limits {
             query_depth: some("max_query_depth")?,
             query_cost: some("max_query_cost")?,
             answer_bytes: some("max_answer_bytes")?,
+            unsent_bytes: some("max_unsent_bytes")?,
             socket_operations: some("max_socket_operations")?,
             socket_message_bytes: some("max_socket_message_bytes")?,
         })

@@ -11,6 +11,7 @@ use crate::{
         graphiql::Cast,
         nulls::Nulls,
         trusted::{Documents, TrustedError},
+        unsent::Unsent,
         weigh::Scales,
     },
     identity::passwords::Hasher,
@@ -138,6 +139,7 @@ async fn edge(app: &App, cast: Cast, shutdown: watch::Receiver<bool>) -> Result<
         documents: Arc::new(documents),
         scales: Arc::new(Scales::new(limits)),
         operations: Arc::new(Semaphore::new(limits.operations)),
+        unsent: Arc::new(Unsent::new(limits.unsent_bytes.max(limits.answer_bytes))),
         cast: Arc::new(cast),
         shutdown,
     })

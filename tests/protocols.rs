@@ -277,6 +277,41 @@ async fn threat_17_every_limit_is_a_setting(place: Place) {
     app.finish().await;
 }
 
+/// THREATS 27: readers who take nothing of long answers can take so much memory and no more; short answers don't notice.
+async fn threat_27_slow_readers_share_a_room(place: Place) {
+    use tokio::io::AsyncWriteExt;
+    let app = TestApp::start(place, &[("max_unsent_bytes", "1"), ("max_query_cost", "100000")]).await;
+    let owner = app.agency("olga@agency.example").await;
+    let ask = "mutation($m: String!) { requestClientAccess(input: {emails: [\"a@x.example\", \"b@x.example\", \"c@x.example\", \"d@x.example\"], message: $m}) { connections { id } userErrors { code } } }";
+    owner.ask(ask, json!({ "m": "x".repeat(2_000) })).await.ok();
+    let messages: String = (0..450).map(|n| format!("m{n}: message ")).collect();
+    let long = format!("{{ account {{ clientConnections(first: 4) {{ nodes {{ {messages} }} }} }} }}");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut reader = socket.connect(app.url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
+    let body = json!({ "query": long }).to_string();
+    let request = format!(
+        "POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        owner.token,
+        body.len()
+    );
+    // The machine itself takes one or two of the answers from the server, never all of them.
+    reader.write_all(request.repeat(8).as_bytes()).await.unwrap();
+    let ask = async || post(&app, Some(&owner.token), "application/json", &json!({ "query": long })).await;
+    let refused = crate::support::eventually("there is no room", async || {
+        let response = ask().await;
+        (response.status() == 503).then_some(response)
+    });
+    let refused = refused.await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "OVERLOADED", "{refused}");
+    owner.ask("{ viewer { level } }", Value::Null).await.ok();
+    drop(reader);
+    crate::support::eventually("there is room again", async || (ask().await.status() == 200).then_some(())).await;
+    app.finish().await;
+}
+
 /// What a client accepts decides the form of the answer; what it refuses, it does not get.
 async fn the_form_of_an_answer(app: &TestApp) {
     const JSON: &str = "application/json; charset=utf-8";
@@ -385,5 +420,6 @@ on_both_databases!(on_its_own_servers:
     threat_16_what_is_for_development,
     trusted_documents_alone,
     threat_17_every_limit_is_a_setting,
+    threat_27_slow_readers_share_a_room,
     threat_26_too_many_operations,
 );

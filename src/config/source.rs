@@ -15,7 +15,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const USUAL_FILE: &str = "keyholder.toml";
 
 /// Every setting: its key, and its name in the environment. Its flag is the key with dashes.
-pub(super) const SETTINGS: [(&str, &str); 36] = [
+pub(super) const SETTINGS: [(&str, &str); 37] = [
     ("listen", "KEYHOLDER_LISTEN"),
     ("database_url", "DATABASE_URL"),
     ("smtp_url", "SMTP_URL"),
@@ -45,6 +45,7 @@ pub(super) const SETTINGS: [(&str, &str); 36] = [
     ("max_query_depth", "KEYHOLDER_MAX_QUERY_DEPTH"),
     ("max_query_cost", "KEYHOLDER_MAX_QUERY_COST"),
     ("max_answer_bytes", "KEYHOLDER_MAX_ANSWER_BYTES"),
+    ("max_unsent_bytes", "KEYHOLDER_MAX_UNSENT_BYTES"),
     ("max_socket_operations", "KEYHOLDER_MAX_SOCKET_OPERATIONS"),
     ("max_socket_message_bytes", "KEYHOLDER_MAX_SOCKET_MESSAGE_BYTES"),
     ("graphiql", "KEYHOLDER_GRAPHIQL"),

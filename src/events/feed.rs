@@ -25,6 +25,9 @@ use uuid::Uuid;
 const KEPT: usize = 256;
 /// How long a listener trusts that it would have been woken. A wake-up may be lost; the log is not.
 const POLL: Duration = Duration::from_secs(20);
+/// How long a socket's end may wait for what else grows: its subscriptions have looked for themselves, and are told first what
+/// a thousand sockets would be looked up for meanwhile.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// One event in one log.
 #[derive(Debug)]
@@ -167,6 +170,8 @@ pub struct Listener {
     wakeups: Vec<watch::Receiver<u64>>,
     ready: VecDeque<Arc<Entry>>,
     poll: bool,
+    /// Whether the viewer's access may have changed since it was last looked up, as far as one is told.
+    woken: bool,
 }
 
 impl Listener {
@@ -184,7 +189,16 @@ impl Listener {
         if cursor.number > now.number {
             return Err(Denied::BadRequest("That cursor is ahead of the log.".into()).into());
         }
-        Ok(Self { app: app.clone(), caller: caller.clone(), feed, cursor, wakeups, ready: VecDeque::new(), poll: true })
+        Ok(Self {
+            app: app.clone(),
+            caller: caller.clone(),
+            feed,
+            cursor,
+            wakeups,
+            ready: VecDeque::new(),
+            poll: true,
+            woken: true,
+        })
     }
 
     /// The entries, each with who listens as they are at that moment: an answer of `Ok(None)` from `see` passes over an
@@ -208,16 +222,20 @@ impl Listener {
 
     async fn next<T>(&mut self, see: &impl Watch<T>) -> Result<T> {
         loop {
-            let actor = self.caller.actor_now(&self.app).await?;
-            see.may(&self.app, &actor).await?;
             if self.ready.is_empty() {
                 let anew = std::mem::take(&mut self.poll);
                 self.ready = self.feed.after(&self.app, self.cursor.number, anew).await?.into();
             }
-            let Some(entry) = self.ready.pop_front() else {
+            if self.ready.is_empty() && !self.woken {
                 self.wait().await;
+                self.woken = true;
                 continue;
-            };
+            }
+            // Before each entry, and after each wake-up without one: it may have been for the end of the viewer's access.
+            self.woken = false;
+            let actor = self.caller.actor_now(&self.app).await?;
+            see.may(&self.app, &actor).await?;
+            let Some(entry) = self.ready.pop_front() else { continue };
             self.cursor.number = entry.number;
             if let Some(item) = see.see(&self.app, &actor, &entry, self.cursor).await? {
                 return Ok(item);
@@ -250,6 +268,7 @@ pub async fn access_ended(app: &App, caller: &Caller) {
         let changes = wakeups.iter_mut().map(|wakeup: &mut watch::Receiver<u64>| Box::pin(wakeup.changed()));
         // Woken or not, it is looked up again: a wake-up may be lost.
         let _ = tokio::time::timeout(POLL, any(changes.collect())).await;
+        tokio::time::sleep(SETTLE).await;
     }
 }
 

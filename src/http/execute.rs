@@ -11,6 +11,7 @@ use super::{
     nulls::{Flags, Nulls},
     prescan, root, seal,
     trusted::{self, Documents},
+    unsent::{SHORT, Share},
 };
 use crate::{actor::Caller, config::Limits, error::Denied};
 use async_graphql::{
@@ -20,9 +21,13 @@ use async_graphql::{
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
     },
 };
-use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
+use futures_util::{
+    FutureExt, Stream, StreamExt,
+    future::{BoxFuture, ready},
+    stream,
+};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
-use std::{any::Any, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, mem, ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{task::yield_now, time::timeout};
 use tracing::Instrument;
 
@@ -137,10 +142,10 @@ impl Operation {
 }
 
 /// Runs a query or a mutation; a mutation goes on when nobody waits for its answer any more.
-pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
+pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Answer {
     // A client that sends many at once on one connection would keep others from their turns.
     yield_now().await;
-    let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else { return overloaded() };
+    let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else { return overloaded().into() };
     let mutation = operation.kind == Some(OperationType::Mutation);
     let (request, finish) = operation.split(&server.nulls, id.clone());
     let working = server.clone();
@@ -152,25 +157,26 @@ pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: O
     };
     let limit = server.app.config.limits.operation_timeout;
     if !mutation {
-        return timeout(limit, work).await.unwrap_or_else(|_| too_long(limit, "Ask for less at once, or try again."));
+        let late = |_| too_long(limit, "Ask for less at once, or try again.").into();
+        return timeout(limit, work).await.unwrap_or_else(late);
     }
     match timeout(limit, tokio::spawn(work.in_current_span())).await {
         Ok(Ok(answer)) => answer,
         // The task catches its own panics, so that only a runtime that shuts down leaves it without an answer.
-        Ok(Err(stopped)) => fault(&id, &stopped.to_string()),
-        Err(_) => too_long(limit, "It may still be done: look before you try again."),
+        Ok(Err(stopped)) => fault(&id, &stopped.to_string()).into(),
+        Err(_) => too_long(limit, "It may still be done: look before you try again.").into(),
     }
 }
 
-/// Runs any operation; a query or a mutation has one answer.
+/// Runs any operation; a query or a mutation has one answer, and one that is refused as a whole is the last.
 pub fn answers(
     server: Server,
     caller: Caller,
     id: RequestId,
     operation: Operation,
-) -> impl Stream<Item = Response> + Send + 'static {
+) -> impl Stream<Item = Answer> + Send + 'static {
     if operation.kind != Some(OperationType::Subscription) {
-        let once: BoxFuture<'static, Response> = async move { answer(&server, caller, id, operation).await }.boxed();
+        let once: BoxFuture<'static, Answer> = async move { answer(&server, caller, id, operation).await }.boxed();
         return stream::once(once).boxed();
     }
     let (request, finish) = operation.split(&server.nulls, id);
@@ -180,24 +186,53 @@ pub fn answers(
         let told = Arc::clone(&told);
         async move { bounded(&told.0, &told.1, outcome).await }
     });
-    answers.boxed()
+    let mut refused = false;
+    answers.take_while(move |answer| ready(!mem::replace(&mut refused, is_request_error(answer)))).boxed()
 }
 
 /// What a panic leaves behind.
 type Panic = Box<dyn Any + Send>;
 
-/// An answer put right, unless it is more than it may be.
-async fn bounded(server: &Server, finish: &Finish, outcome: Result<Response, Panic>) -> Response {
-    let mut response = match outcome {
+/// A response, and the share of room that it takes until it is sent.
+pub struct Answer {
+    /// What is told.
+    pub response: Response,
+    /// To be kept as long as any of it.
+    pub share: Share,
+}
+
+impl From<Response> for Answer {
+    /// A short one.
+    fn from(response: Response) -> Self {
+        Self { response, share: Share::default() }
+    }
+}
+
+impl Deref for Answer {
+    type Target = Response;
+
+    fn deref(&self) -> &Response {
+        &self.response
+    }
+}
+
+/// An answer put right, unless it is more than it may be or than there is room for.
+async fn bounded(server: &Server, finish: &Finish, outcome: Result<Response, Panic>) -> Answer {
+    let response = match outcome {
         Ok(response) => server.scales.weigh(response, || finish.request()).await,
         Err(panic) => fault(&finish.id, panic.as_ref()),
     };
+    let response = finish.response(response);
     let longest = server.app.config.limits.answer_bytes;
-    let length = bytes(&response.data);
-    if length > longest && !finish.changes {
-        response = Response::from_errors(vec![prescan::too_large("answer", "bytes", longest, length as u64)]);
+    let length = bytes(&response.data) + response.errors.iter().map(error_bytes).sum::<usize>();
+    if length > longest {
+        return finish.unsaid(prescan::too_large("answer", "bytes", longest, length as u64));
     }
-    finish.response(response)
+    match server.unsent.share(length) {
+        Some(share) => Answer { response, share },
+        None if finish.changes => finish.unsaid(prescan::too_large("answer", "bytes", SHORT, length as u64)),
+        None => overloaded().into(),
+    }
 }
 
 /// About how long a value is in JSON.
@@ -209,6 +244,11 @@ fn bytes(value: &Value) -> usize {
         Value::Enum(name) => name.len() + 2,
         _ => 5,
     }
+}
+
+/// About how long an error is in JSON: its message, a reason of about its length, and a path.
+fn error_bytes(error: &ServerError) -> usize {
+    200 + 2 * error.message.len() + 10 * error.path.len()
 }
 
 fn overloaded() -> Response {
@@ -262,6 +302,14 @@ impl Finish {
         }
         seal::seal(&mut response, &self.id);
         response
+    }
+
+    /// The answer that there is no telling; what was changed is changed all the same.
+    fn unsaid(&self, mut error: ServerError) -> Answer {
+        if self.changes {
+            error.message.push_str(" What it changed is done: look before you try again.");
+        }
+        Response::from_errors(vec![error]).into()
     }
 
     /// The request once more, to be weighed.

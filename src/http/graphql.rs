@@ -7,13 +7,13 @@
 
 use super::{
     RequestId, Server,
-    execute::{self, Params, Wire},
+    execute::{self, Answer, Params, Wire},
     origin,
     seal::RETRY_AFTER,
     streams, ws,
 };
 use crate::actor::Caller;
-use async_graphql::{Response as Answer, ServerError, parser::types::OperationType};
+use async_graphql::{Response as Told, ServerError, parser::types::OperationType};
 use axum::{
     body::{Body, Bytes},
     extract::{Query, Request, State},
@@ -59,7 +59,7 @@ pub struct Refusal(pub StatusCode, pub Cow<'static, str>);
 
 impl Refusal {
     fn answer(self, media: Media) -> Response {
-        write(media, self.0, &Answer::from_errors(vec![execute::bad_request(self.1)]))
+        write(media, self.0, Told::from_errors(vec![execute::bad_request(self.1)]).into())
     }
 }
 
@@ -83,7 +83,7 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
     }
     let operation = match server.operation(params) {
         Ok(operation) => operation,
-        Err(error) => return Ok(refuse(accept, error)),
+        Err(error) => return Ok(refuse(server, accept, error)),
     };
     if parts.method != Method::POST && operation.kind == Some(OperationType::Mutation) {
         return Ok(not_allowed(accept.for_one(), "A mutation needs POST.", "POST"));
@@ -104,9 +104,9 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
         Media::Json | Media::GraphQl => {}
     }
     let mut answer = execute::answer(server, caller, id, operation).await;
-    let headers = std::mem::take(&mut answer.http_headers);
+    let headers = std::mem::take(&mut answer.response.http_headers);
     let status = status(media, &answer);
-    let mut response = write(media, status, &answer);
+    let mut response = write(media, status, answer);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
     }
@@ -292,11 +292,11 @@ fn longer_than(limit: usize) -> Refusal {
 }
 
 /// Answers for a document that did not pass.
-fn refuse(accept: Accept, error: ServerError) -> Response {
-    let answer = Answer::from_errors(vec![error]);
+fn refuse(server: &Server, accept: Accept, error: ServerError) -> Response {
+    let answer = Answer::from(Told::from_errors(vec![error]));
     match accept.best() {
-        Media::Events => streams::refusal(&answer),
-        _ => write(accept.for_one(), status(accept.for_one(), &answer), &answer),
+        Media::Events => streams::refusal(server, answer),
+        _ => write(accept.for_one(), status(accept.for_one(), &answer), answer),
     }
 }
 
@@ -311,15 +311,15 @@ fn status(media: Media, answer: &Answer) -> StatusCode {
     }
 }
 
-fn write(media: Media, status: StatusCode, answer: &Answer) -> Response {
+fn write(media: Media, status: StatusCode, answer: Answer) -> Response {
     let media = match media {
         Media::GraphQl => "application/graphql-response+json; charset=utf-8",
         _ => "application/json; charset=utf-8",
     };
     // An answer is one caller's, at one moment: nobody may keep it for another.
     let headers = [(header::CONTENT_TYPE, media), (header::VARY, "Accept"), (header::CACHE_CONTROL, "no-store")];
-    match serde_json::to_vec(&Wire(answer)) {
-        Ok(body) => (status, headers, body).into_response(),
+    match serde_json::to_vec(&Wire(&answer.response)) {
+        Ok(body) => (status, headers, answer.share.with(body)).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer can't be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -14,6 +14,7 @@ pub mod root;
 pub mod seal;
 pub mod streams;
 pub mod trusted;
+pub mod unsent;
 pub mod weigh;
 pub mod ws;
 
@@ -57,6 +58,8 @@ pub struct Server {
     pub scales: Arc<weigh::Scales>,
     /// The places of queries and mutations under way.
     pub operations: Arc<Semaphore>,
+    /// The room for long answers on their way.
+    pub unsent: Arc<unsent::Unsent>,
     /// Who GraphiQL can be at a click.
     pub cast: Arc<graphiql::Cast>,
     /// Turns true when the server stops.

@@ -8,12 +8,13 @@
 
 use super::{
     RequestId, Server,
-    execute::{self, Params, Wire},
+    execute::{self, Answer, Params, Wire},
     graphql::{Refusal, request_id},
     origin, stopped,
+    unsent::Share,
 };
 use crate::{actor::Caller, events::feed::access_ended};
-use async_graphql::{Response as Answer, parser::types::OperationType};
+use async_graphql::parser::types::OperationType;
 use axum::{
     extract::{
         FromRequestParts, Request, WebSocketUpgrade,
@@ -193,6 +194,8 @@ struct Said {
     serial: u64,
     id: String,
     message: Message,
+    /// The room that it takes until it is sent.
+    share: Share,
     last: bool,
 }
 
@@ -251,7 +254,9 @@ impl Session {
         if said.last {
             operations.running.remove(&said.id);
         }
-        self.send(said.message).await
+        let sent = self.send(said.message).await;
+        drop(said.share);
+        sent
     }
 
     async fn receive(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), End> {
@@ -364,15 +369,16 @@ impl Operations {
                 let message = if last {
                     Outgoing::Error { id: &id, payload: &answer.errors }.message()
                 } else {
-                    Outgoing::Next { id: &id, payload: Wire(&answer) }.message()
+                    Outgoing::Next { id: &id, payload: Wire(&answer.response) }.message()
                 };
-                if queue.send(Said { serial, id: id.clone(), message, last }).await.is_err() || last {
+                let said = Said { serial, id: id.clone(), message, share: answer.share, last };
+                if queue.send(said).await.is_err() || last {
                     return;
                 }
             }
             let message = Outgoing::Complete { id: &id }.message();
             // A socket that has gone meanwhile needs no answer.
-            let _ = queue.send(Said { serial, id, message, last: true }).await;
+            let _ = queue.send(Said { serial, id, message, share: Share::default(), last: true }).await;
         });
         self.running.insert(key, Running { serial, mutation, task });
     }
