@@ -126,7 +126,8 @@ fn again_after_panics<F: Future<Output = ()> + Send + 'static>(
     })
 }
 
-async fn edge(app: &App, cast: Cast, shutdown: watch::Receiver<bool>) -> Result<http::Server, StartError> {
+/// What the requests' handlers share.
+pub async fn edge(app: &App, cast: Cast, shutdown: watch::Receiver<bool>) -> Result<http::Server, StartError> {
     let limits = &app.config.limits;
     let documents = match &app.config.trusted_documents {
         Some(folder) => Documents::read(folder, limits).await?,

@@ -40,6 +40,7 @@ async fn threat_16_what_is_for_development(place: Place) {
         assert_eq!(get(&app, "/graphiql/graphiql.js", &[]).await.status() == 200, there);
         let types = post(&app, None, "application/json", &schema).await.text().await.unwrap();
         assert_eq!(types.contains("\"AccountUser\""), there, "{types}");
+        assert_eq!(types.contains("This server does not tell its schema."), !there, "{types}");
         let error = post(&app, None, "application/json", &typo).await.text().await.unwrap();
         assert_eq!(error.contains("Did you mean"), there, "{error}");
         assert_eq!(get(&app, "/mailbox", &[]).await.status(), 404);
@@ -147,7 +148,8 @@ async fn trusted_documents_alone(place: Place) {
     let folder = place.directory().join("documents");
     std::fs::create_dir(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
-    write("Plans.graphql", PLANS);
+    std::fs::create_dir(folder.join("pages")).unwrap();
+    write("pages/Plans.graphql", PLANS);
     write("apollo.json", &json!({ "format": "apollo-persisted-query-manifest", "version": 1, "operations":
         [{ "id": "one", "name": "Q", "type": "query", "body": "query Q($area: PermissionArea!) { roleMatrix(area: $area) { action } }" }] }).to_string());
     write(

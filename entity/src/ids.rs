@@ -19,8 +19,8 @@ fn encode(prefix: &str, uuid: Uuid) -> String {
     format!("{prefix}_{}", digits.collect::<String>())
 }
 
-fn decode(prefix: &str, text: &str) -> Result<Uuid, WrongId> {
-    let wrong = || WrongId { text: text.chars().take(60).collect(), prefix: prefix.to_owned() };
+fn decode(prefix: &'static str, text: &str) -> Result<Uuid, WrongId> {
+    let wrong = || WrongId::new(text, Some(prefix));
     let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')).ok_or_else(wrong)?.as_bytes();
     // 26 digits hold 130 bits, and an id has 128.
     if digits.len() != 26 || digits[0] > b'7' {
@@ -35,13 +35,23 @@ fn decode(prefix: &str, text: &str) -> Result<Uuid, WrongId> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WrongId {
     text: String,
-    prefix: String,
+    /// What it should begin with, where that is one thing.
+    prefix: Option<&'static str>,
+}
+
+impl WrongId {
+    fn new(text: &str, prefix: Option<&'static str>) -> Self {
+        Self { text: text.chars().take(60).collect(), prefix }
+    }
 }
 
 impl fmt::Display for WrongId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text, prefix } = self;
-        write!(f, "{text:?} is no id here: one that begins with {prefix}_ is wanted, as the server gave it")
+        match prefix {
+            Some(prefix) => write!(f, "{text:?} is no id here: one that begins with {prefix}_ is wanted, as the server gave it"),
+            None => write!(f, "{text:?} is no id: give one as the server gave it"),
+        }
     }
 }
 
@@ -133,7 +143,7 @@ macro_rules! ids {
             fn from_str(text: &str) -> Result<Self, WrongId> {
                 match text.split_once('_').map(|(prefix, _)| prefix) {
                     $(Some($prefix) => text.parse().map(Self::$node),)*
-                    _ => decode("account", text).map(|uuid| Self::Account(AccountId(uuid))),
+                    _ => Err(WrongId::new(text, None)),
                 }
             }
         }

@@ -30,7 +30,8 @@ fuzz_target!(|input: (Front, &[u8])| {
         }
     };
     let address = address();
-    let answer = RUNTIME.block_on(async { timeout(PATIENCE, answer(address, &bytes)).await.unwrap_or_default() });
+    // Whoever sends half of something is cut off after a second, so that each has an end.
+    let answer = RUNTIME.block_on(timeout(PATIENCE, answer(address, &bytes))).expect("an end");
     let text = String::from_utf8_lossy(&answer);
     let mut statuses = text.match_indices("HTTP/1.1 5").map(|(at, _)| text.get(at + 9..at + 12));
     assert!(statuses.all(|status| status == Some("503")), "{text}");

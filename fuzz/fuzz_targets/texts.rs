@@ -2,7 +2,7 @@
 #![no_main]
 
 use entity::{AccountId, NodeId};
-use keyholder::{actor::Caller, events::feed::Cursor, keys::Keys, text};
+use keyholder::{actor::Caller, events::feed::Cursor, keys::{Keys, Purpose}, text};
 use keyholder_fuzz::{abort_on_panic, app};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,7 +17,12 @@ fuzz_target!(|text: &str| {
     if let Ok(cursor) = Cursor::read(text, log) {
         assert_eq!(Cursor::read(&cursor.write(), log).ok(), Some(cursor));
     }
-    let _ = Keys::link_id(text);
+    if let Some(id) = Keys::link_id(text) {
+        let keys = &app().keys;
+        for purpose in [Purpose::Invitation, Purpose::AccessRequest, Purpose::VerifyEmail, Purpose::Refresh] {
+            assert!(!keys.is_link(text, purpose, id, 0) || keys.link(purpose, id, 0) == text);
+        }
+    }
     for header in [text.to_owned(), format!("Bearer {text}"), format!("Bearer kh_{text}")] {
         assert!(Caller::of(app(), Some(&header)).refusal().is_some(), "{header}");
     }

@@ -4,7 +4,7 @@ use keyholder::{
     app::App,
     clock::Clock,
     config::Config,
-    http::graphiql::Cast,
+    http::{Server, graphiql::Cast},
     server::{self, Running},
 };
 use std::{net::SocketAddr, sync::LazyLock, time::Duration};
@@ -29,6 +29,17 @@ async fn start() -> Running {
     let address = listener.local_addr().expect("an address");
     let app = server::build(config, Clock::default(), address).await.expect("an app");
     server::start(app, listener, Cast::default()).await.expect("a server")
+}
+
+/// What the handlers of a server of the same parts share.
+pub fn edge() -> &'static Server {
+    static EDGE: LazyLock<Server> = LazyLock::new(|| {
+        let (stop, shutdown) = tokio::sync::watch::channel(false);
+        // It never stops.
+        std::mem::forget(stop);
+        RUNTIME.block_on(server::edge(app(), Cast::default(), shutdown)).expect("an edge")
+    });
+    &EDGE
 }
 
 /// The server's parts.

@@ -17,7 +17,7 @@ use crate::{actor::Caller, config::Limits, error::Denied};
 use async_graphql::{
     Name, Request, Response, ServerError, Value, Variables,
     parser::{
-        parse_query,
+        Error as ParseError, parse_query,
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
     },
 };
@@ -80,10 +80,21 @@ pub struct Operation {
 /// Measures a document with its variables and parses it.
 pub fn checked(text: &str, variables: &Variables, limits: &Limits) -> Result<ExecutableDocument, ServerError> {
     prescan::scan(text, limits)?;
-    let document = parse_query(text).map_err(|error| coded(error.into(), "BAD_REQUEST"))?;
+    let document = parse_query(text).map_err(unreadable)?;
     prescan::count(&document, variables, limits)?;
     document.operations.iter().try_for_each(|(_, operation)| root::each_variables_type_known(&operation.node))?;
     Ok(document)
+}
+
+/// What the parser says, in one line instead of a drawing; where it is, is told beside.
+fn unreadable(error: ParseError) -> ServerError {
+    let drawn = matches!(error, ParseError::Syntax { .. });
+    let mut error = coded(error.into(), "BAD_REQUEST");
+    if drawn {
+        let wanted = error.message.lines().last().unwrap_or_default().trim_start_matches([' ', '=']);
+        error.message = format!("Syntax error: {}.", wanted.replace('_', " "));
+    }
+    error
 }
 
 impl Operation {
@@ -107,6 +118,12 @@ impl Operation {
         request.variables = variables;
         request.extensions = params.extensions.unwrap_or_default();
         Ok(Self { request, text, document, kind })
+    }
+
+    /// Whether it asks for the schema.
+    pub fn introspects(&self) -> bool {
+        let operation = chosen(&self.document, self.request.operation_name.as_deref());
+        operation.is_some_and(|operation| root::introspects(&self.document, operation))
     }
 
     /// Of a document that any client may ask, under the limits by default.
@@ -427,5 +444,12 @@ mod tests {
         let wire = serde_json::to_string(&Wire(&refusal)).expect("serialises");
         assert_eq!(wire, r#"{"errors":[{"message":"no","extensions":{"code":"BAD_REQUEST"}}]}"#);
         assert_eq!(serde_json::to_string(&Wire(&Response::default())).expect("serialises"), r#"{"data":null}"#);
+    }
+
+    #[test]
+    fn a_syntax_error_is_one_line_and_a_place() {
+        let error = Operation::of("{\n a(x: ) }", Variables::default()).map(|_| ()).expect_err("is refused");
+        assert_eq!(error.message, "Syntax error: expected value.");
+        assert_eq!(error.locations.first().map(|at| (at.line, at.column)), Some((2, 7)));
     }
 }

@@ -16,7 +16,7 @@ use std::{io::Read, sync::LazyLock};
 
 /// What the page may do: run its own scripts, ask this server, and nothing else. The editor writes its own styles.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; worker-src 'self'; \
-     font-src 'self' data:; img-src 'self' data:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+     font-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 macro_rules! file {
     ($name:literal, $kind:literal) => {

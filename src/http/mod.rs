@@ -69,7 +69,12 @@ pub struct Server {
 impl Server {
     /// The operation that a client means, if it may be asked.
     fn operation(&self, params: execute::Params) -> Result<execute::Operation, ServerError> {
-        execute::Operation::new(params, &self.documents, &self.app.config.limits)
+        let config = &self.app.config;
+        let operation = execute::Operation::new(params, &self.documents, &config.limits)?;
+        if !config.introspection && operation.introspects() {
+            return Err(execute::bad_request("This server does not tell its schema. See the setting introspection."));
+        }
+        Ok(operation)
     }
 }
 

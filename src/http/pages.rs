@@ -66,17 +66,17 @@ fn is_plain(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
 }
 
-/// What names a content, so that who has it need not be sent it again.
+/// What names a content, compressed or not, so that who has it need not be sent it again.
 pub fn tag(content: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA256, content);
-    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12]))
+    format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12]))
 }
 
 /// Whether who asks has a content of this tag.
 pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let mut lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line: &HeaderValue| line.to_str().ok());
     lines.any(|line| {
-        line.split(',').any(|known| matches!(known.trim().trim_start_matches("W/"), known if known == tag || known == "*"))
+        line.split(',').map(str::trim).any(|known| known == tag || known == "*" || tag.strip_prefix("W/") == Some(known))
     })
 }
 

@@ -210,7 +210,34 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use async_graphql::parser::parse_query;
+    use proptest::{collection::vec, prelude::*};
     use std::fmt::Write;
+
+    proptest! {
+        /// Whatever stands between: brackets in strings, in block strings and in comments are none.
+        #[test]
+        fn t1_the_scan_sees_the_levels_that_the_parser_will(
+            noise in vec(
+                prop_oneof![
+                    "#[\\[\\]{(\"a\\\\]{0,9}\n",
+                    "\"([\\[\\]{(#a]|\\\\\"|\\\\\\\\){0,9}\"",
+                    "\"\"\"([\\[\\]{(#a\\n]|\\\\\"\"\"|\"\"? ){0,9}\"\"\"",
+                ],
+                1..8,
+            ),
+            lists in 0..40usize,
+        ) {
+            let nested = |noise: &[String]| {
+                let open: Vec<_> = (0..lists).map(|level| noise[level % noise.len()].as_str()).collect();
+                format!("{{ a(x: [{} 1 {}]) }}", open.join("["), "]".repeat(lists.saturating_sub(1)))
+            };
+            let (noisy, plain) = (nested(&noise), nested(&[String::new()]));
+            prop_assert_eq!(scanned(&noisy).is_ok(), scanned(&plain).is_ok(), "{}", noisy);
+            if scanned(&noisy).is_ok() {
+                prop_assert!(parse_query(&noisy).is_ok(), "{}", noisy);
+            }
+        }
+    }
 
     fn exceeded(result: Result<(), ServerError>) -> String {
         let what = result.err().and_then(|error| error.extensions?.get("what").cloned());

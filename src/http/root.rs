@@ -45,6 +45,13 @@ pub fn select(document: &mut ExecutableDocument, operation: Option<&str>, field:
     items.insert(0, Positioned::new(Selection::Field(field), pos));
 }
 
+/// Whether an operation asks for the schema.
+pub fn introspects(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
+    let mut fields = Vec::new();
+    root_fields(document, &operation.selection_set.node, &mut fields);
+    fields.iter().any(|field| matches!(field.node.name.node.as_str(), "__schema" | "__type"))
+}
+
 /// Refuses an operation that lacks a variable it can't do without. The executor would find out at the field that reads it,
 /// when the mutations before that one have been done.
 fn each_variable_given(operation: &OperationDefinition, variables: &Variables) -> Result<(), ServerError> {

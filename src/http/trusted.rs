@@ -69,7 +69,7 @@ struct Persisted {
 }
 
 impl Documents {
-    /// Reads a folder. A `.graphql` or `.gql` file is one document, by its name and by the SHA-256 of its text in hexadecimal
+    /// Reads a folder and those in it. A `.graphql` or `.gql` file is one document, by its name and by the SHA-256 of its text in hexadecimal
     /// digits; a `.json` file is a manifest.
     pub async fn read(folder: &Path, limits: &Limits) -> Result<Self, TrustedError> {
         let schema = schema::examining(Checking, ValidationMode::Strict);
@@ -122,8 +122,14 @@ pub fn hash(params: &Params) -> Option<String> {
 fn files(folder: &Path) -> Result<Vec<PathBuf>, TrustedError> {
     let unreadable = |error| TrustedError::Unreadable(folder.to_owned(), error);
     let entries = fs::read_dir(folder).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
-    files.retain(|file| matches!(extension(file), "graphql" | "gql" | "json"));
+    let mut files = Vec::new();
+    for path in entries.into_iter().map(|entry| entry.path()) {
+        if path.is_dir() {
+            files.extend(self::files(&path)?);
+        } else if matches!(extension(&path), "graphql" | "gql" | "json") {
+            files.push(path);
+        }
+    }
     files.sort();
     Ok(files)
 }

@@ -72,7 +72,7 @@ fn invalid(reason: impl std::fmt::Display) -> End {
 
 /// What a client may say.
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", expecting = "an object with a type")]
 enum Incoming {
     ConnectionInit { payload: Option<Payload> },
     Ping { payload: Option<Payload> },
