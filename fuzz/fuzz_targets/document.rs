@@ -30,7 +30,7 @@ fuzz_target!(|input: (&str, &str, Option<&str>)| {
     let Ok(operation) = operation else { return };
     let answers = execute::answers(edge.clone(), Caller::of(&edge.app, None), RequestId("fuzz".into()), operation);
     // Nobody may listen to anything, so that each has an end.
-    let answers = RUNTIME.block_on(timeout(PATIENCE, answers.collect::<Vec<_>>())).expect("an end");
+    let answers = RUNTIME.block_on(async { timeout(PATIENCE, answers.collect::<Vec<_>>()).await.expect("an end") });
     assert!(!answers.is_empty());
     for answer in answers {
         let text = serde_json::to_string(&Wire(&answer.response)).expect("JSON");

@@ -19,7 +19,8 @@ fuzz_target!(|input: (Front, &[u8])| {
     let bytes = match input.0 {
         Front::Http => input.1.to_vec(),
         Front::Body => {
-            let head = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ";
+            let head =
+                "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ";
             [format!("{head}{}\r\n\r\n", input.1.len()).as_bytes(), input.1].concat()
         }
         Front::Frames => [UPGRADE.as_bytes(), input.1].concat(),
@@ -31,7 +32,7 @@ fuzz_target!(|input: (Front, &[u8])| {
     };
     let address = address();
     // Whoever sends half of something is cut off after a second, so that each has an end.
-    let answer = RUNTIME.block_on(timeout(PATIENCE, answer(address, &bytes))).expect("an end");
+    let answer = RUNTIME.block_on(async { timeout(PATIENCE, answer(address, &bytes)).await.expect("an end") });
     let text = String::from_utf8_lossy(&answer);
     let mut statuses = text.match_indices("HTTP/1.1 5").map(|(at, _)| text.get(at + 9..at + 12));
     assert!(statuses.all(|status| status == Some("503")), "{text}");

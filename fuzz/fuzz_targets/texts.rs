@@ -2,7 +2,12 @@
 #![no_main]
 
 use entity::{AccountId, NodeId};
-use keyholder::{actor::Caller, events::feed::Cursor, keys::{Keys, Purpose}, text};
+use keyholder::{
+    actor::Caller,
+    events::feed::Cursor,
+    keys::{Keys, Purpose},
+    text,
+};
 use keyholder_fuzz::{abort_on_panic, app};
 use libfuzzer_sys::fuzz_target;
 
