@@ -13,7 +13,10 @@ use crate::{
 };
 use entity::{AccountId, LogId, UserId, UserLevel, account, connection, event::EventKind, member, session, user};
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
-use std::sync::{Arc, LazyLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -21,9 +24,18 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub struct Caller {
     ticket: Result<Option<Ticket>, &'static str>,
-    user_agent: Option<Arc<str>>,
+    client: Client,
     /// As it was last read.
     actor: Arc<Mutex<Option<Arc<Actor>>>>,
+}
+
+/// The program that a request comes from.
+#[derive(Clone, Default)]
+pub struct Client {
+    /// As it calls itself: its `User-Agent` header.
+    pub user_agent: Option<Arc<str>>,
+    /// Where it is, as far as trusted proxies tell.
+    pub address: Option<IpAddr>,
 }
 
 const SIGNED_OUT: &str = "Nobody is signed in: send `Authorization: Bearer <access token>`.";
@@ -40,24 +52,29 @@ impl Caller {
             }
             app.keys.read_access_token(token.trim(), &app.clock).map(Some)
         });
-        Self { ticket, user_agent: None, actor: Arc::default() }
+        Self { ticket, client: Client::default(), actor: Arc::default() }
     }
 
-    /// With this `User-Agent` header.
+    /// From this client.
     #[must_use]
-    pub fn on(mut self, user_agent: Option<&str>) -> Self {
-        self.user_agent = user_agent.map(Arc::from);
+    pub fn from(mut self, client: Client) -> Self {
+        self.client = client;
         self
+    }
+
+    /// The client's address, by which tries are counted; none for who is part of the server.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.client.address
     }
 
     /// The `User-Agent` header.
     pub fn user_agent(&self) -> Option<&str> {
-        self.user_agent.as_deref()
+        self.client.user_agent.as_deref()
     }
 
     /// One who holds this ticket: how the demo acts as its people.
     pub fn with(ticket: Ticket) -> Self {
-        Self { ticket: Ok(Some(ticket)), user_agent: None, actor: Arc::default() }
+        Self { ticket: Ok(Some(ticket)), client: Client::default(), actor: Arc::default() }
     }
 
     /// Why the credentials that were given are none.

@@ -11,6 +11,7 @@ use crate::{
 use async_graphql::{ComplexObject, Context, Object, ObjectType, OutputType, SimpleObject, TypeName};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use entity::{AccountId, Moment, NodeId};
+use futures_util::future::BoxFuture;
 use std::{borrow::Cow, sync::Arc};
 
 /// What resolvers ask of their context.
@@ -82,6 +83,11 @@ impl<Changed: ObjectType> TypeName for Payload<Changed> {
     fn type_name() -> Cow<'static, str> {
         format!("{}Payload", <Changed as OutputType>::type_name()).into()
     }
+}
+
+/// Does what was asked for, when `token` by the token of a link: who tries many that are none is slowed down (I5).
+pub async fn by_link<T>(ctx: &Context<'_>, token: bool, work: BoxFuture<'_, Result<T>>) -> Result<T> {
+    if token { ctx.app().throttle.token(ctx.caller().address(), work).await } else { work.await }
 }
 
 /// Answers an operation that is done or not.

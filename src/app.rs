@@ -10,7 +10,7 @@ use crate::{
     db::{Db, ROWS_PER_STATEMENT, Sql, insert_all},
     error::{Denied, Error, Fault, Result},
     events::{bus::Bus, feed::Feeds},
-    identity::passwords::Hasher,
+    identity::{passwords::Hasher, throttle::Throttle},
     keys::Keys,
     mail::{Mailer, outbox},
 };
@@ -48,6 +48,8 @@ pub struct Parts {
     pub mailer: Mailer,
     /// Hashes passwords.
     pub hasher: Hasher,
+    /// Slows down those who guess.
+    pub throttle: Throttle,
     /// Wake-ups.
     pub bus: Box<dyn Bus>,
     /// What listeners read.

@@ -12,11 +12,13 @@ mod tests;
 
 use chrono::TimeDelta;
 use clap::{ArgMatches, Command};
+use ipnet::IpNet;
 use source::Values;
 use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The settings of one server; `config.default.toml` explains each.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "switches are what they are, each on or off by itself")]
 pub struct Config {
     /// Whether this is a server to develop against: e-mails stay in memory, GraphiQL is on.
     pub dev: bool,
@@ -52,6 +54,10 @@ pub struct Config {
     pub invitations_per_day: u32,
     /// How many client accounts an agency can ask for access in any 24 hours.
     pub client_requests_per_day: u32,
+    /// Whether those who guess are slowed down.
+    pub sign_in_throttle: bool,
+    /// The proxies whose word counts for where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
     /// How much clients may ask for.
     pub limits: Limits,
     /// Whether GraphiQL is served.
@@ -194,6 +200,8 @@ impl Config {
             plan_changes: values.optional("plan_changes", parse::plan_changes)?.unwrap_or(by_default),
             invitations_per_day: values.get("invitations_per_day", parse::count)?,
             client_requests_per_day: values.get("client_requests_per_day", parse::count)?,
+            sign_in_throttle: values.get("sign_in_throttle", parse::switch)?,
+            trusted_proxies: values.get("trusted_proxies", parse::networks)?,
             limits: Limits::read(values)?,
             graphiql: values.optional("graphiql", parse::switch)?.unwrap_or(dev),
             introspection: values.optional("introspection", parse::switch)?.unwrap_or(dev),

@@ -7,7 +7,7 @@
 use crate::permission::Permission;
 use async_graphql::{Enum, InputType, Value};
 use entity::{Moment, NodeId, UserLevel};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// What an operation answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -160,6 +160,8 @@ pub enum Denied {
     BadRequest(String),
     /// Too much is going on; the same may work in a moment.
     Overloaded,
+    /// It was tried too often; the same may work after this long (I5).
+    RateLimited(Duration),
 }
 
 impl Denied {
@@ -171,8 +173,14 @@ impl Denied {
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::BadRequest(_) => "BAD_REQUEST",
             Self::Overloaded => "OVERLOADED",
+            Self::RateLimited(_) => "RATE_LIMITED",
         }
     }
+}
+
+/// As many seconds as it takes at least.
+pub fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// A level's name as the API writes it, such as `ADMIN`.
@@ -193,6 +201,9 @@ impl fmt::Display for Denied {
             Self::Forbidden { reason, .. } => f.write_str(reason),
             Self::BadRequest(what) => f.write_str(what),
             Self::Overloaded => f.write_str("The server is busy. Try again in a moment."),
+            Self::RateLimited(wait) => {
+                write!(f, "This was tried too often. Try again in {} s.", whole_seconds(*wait))
+            }
         }
     }
 }

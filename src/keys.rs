@@ -112,6 +112,11 @@ impl<Id> LinkOrId<Id> {
         }
     }
 
+    /// Whether it is a link's token.
+    pub fn is_token(&self) -> bool {
+        matches!(self, Self::Token(_))
+    }
+
     /// The input's field.
     pub fn field(&self, id_field: &'static str) -> &'static str {
         match self {

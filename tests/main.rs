@@ -9,6 +9,7 @@ mod access;
 mod connections;
 mod edge;
 mod faults;
+mod guessing;
 mod identity;
 mod invitations;
 mod listening;

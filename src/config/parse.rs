@@ -6,8 +6,9 @@
 use super::{LogFormat, PlanChanges};
 use axum::http::Uri;
 use chrono::TimeDelta;
+use ipnet::IpNet;
 use lettre::message::Mailbox;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 
 type Parsed<T> = Result<T, String>;
@@ -87,6 +88,15 @@ fn split_web_address(text: &str) -> Option<(String, String)> {
 
 pub(super) fn secret(text: &str) -> Parsed<String> {
     kept(text, text.chars().count() >= 32, || "must have at least 32 characters, as from `openssl rand -hex 32`".to_owned())
+}
+
+pub(super) fn networks(text: &str) -> Parsed<Vec<IpNet>> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(network).collect()
+}
+
+fn network(text: &str) -> Parsed<IpNet> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| one()).map_err(|_| is_not(text, "an address or a network such as 10.0.0.0/8"))
 }
 
 /// A length of time from a second to ten years, which no sum with a date overflows.

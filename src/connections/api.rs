@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     accounts::api::{self as accounts, Account},
-    api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, cursor_id},
+    api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, by_link, cursor_id},
     app::App,
     db::{Sql, by_id, contains, model, select},
     error::{Result, UserError},
@@ -286,8 +286,12 @@ impl ConnectionsMutation {
         let approved = async {
             ctx.actor().await?.may(decide::DECIDE_CLIENT_ACCESS)?;
             let named = LinkOrId::one_of(token, connection_id, "connectionId")?;
-            let row =
-                decide::approve_client_request(ctx.app(), ctx.caller(), Approval { named, account: account_id, level }).await?;
+            let row = by_link(
+                ctx,
+                named.is_token(),
+                Box::pin(decide::approve_client_request(ctx.app(), ctx.caller(), Approval { named, account: account_id, level })),
+            )
+            .await?;
             shown(ctx, row).await
         };
         answer(approved.await.map(|connection| ApproveClientRequest { connection }))
@@ -299,7 +303,8 @@ impl ConnectionsMutation {
         let declined = async {
             ctx.actor().await?.may(decide::DECIDE_CLIENT_ACCESS)?;
             let named = LinkOrId::one_of(input.token, input.connection_id, "connectionId")?;
-            let row = decide::decline_client_request(ctx.app(), ctx.caller(), named).await?;
+            let row =
+                by_link(ctx, named.is_token(), Box::pin(decide::decline_client_request(ctx.app(), ctx.caller(), named))).await?;
             shown(ctx, row).await
         };
         answer(declined.await.map(|connection| DeclineClientRequest { connection }))

@@ -161,8 +161,10 @@ impl Story<'_> {
     }
 
     async fn sign_up(&mut self, person: &'static Person, account: Option<&str>, invitation_token: Option<String>) -> Result<()> {
+        let nobody = Caller::of(self.app, None);
         let signed_up = sign_up::sign_up(
             self.app,
+            &nobody,
             sign_up::SignUp {
                 email: person.address.to_owned(),
                 password: PASSWORD.to_owned(),

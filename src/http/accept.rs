@@ -5,9 +5,9 @@
 //! request. Bodies are timed by who reads them. HTTP/1.1 alone: what is in front of the server speaks it, and HTTP/2 has
 //! many more ways to keep a server busy.
 
-use super::stopped;
+use super::{client::Peer, stopped};
 use crate::config::Limits;
-use axum::Router;
+use axum::{Extension, Router, middleware::AddExtension};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -27,6 +27,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_io_timeout::TimeoutStream;
+use tower_layer::Layer;
 
 /// How long to wait when the machine has no more file descriptors to give.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,9 +45,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, mut s
             () = stopped(&mut shutdown) => break,
         };
         match next {
-            Ok((stream, slot)) => {
+            Ok((stream, peer, slot)) => {
                 let stream = TokioIo::new(timed(stream, slot, limits.client_timeout));
-                let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone())).with_upgrades();
+                let service = TowerToHyperService::new(Extension(peer).layer(router.clone()));
+                let connection = http.serve_connection(stream, service).with_upgrades();
                 open.spawn(run(connection, shutdown.clone()));
             }
             Err(error) => {
@@ -59,12 +61,14 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, mut s
     while open.join_next().await.is_some() {}
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-    Ok((listener.accept().await?.0, slot))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, Peer(peer.ip()), slot))
 }
 
-type Connection = http1::UpgradeableConnection<TokioIo<Pin<Box<TimeoutStream<Counted>>>>, TowerToHyperService<Router>>;
+type Connection =
+    http1::UpgradeableConnection<TokioIo<Pin<Box<TimeoutStream<Counted>>>>, TowerToHyperService<AddExtension<Router, Peer>>>;
 
 /// Runs a connection to its end; when the server stops, to the end of the request that is under way.
 async fn run(connection: Connection, mut shutdown: watch::Receiver<bool>) {

@@ -6,7 +6,7 @@
 //! and the listener's.
 
 use super::{
-    RequestId, Server,
+    RequestId, Server, client,
     execute::{self, Answer, Params, Wire},
     origin,
     seal::RETRY_AFTER,
@@ -88,8 +88,7 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
     if parts.method != Method::POST && operation.kind == Some(OperationType::Mutation) {
         return Ok(not_allowed(accept.for_one(), "A mutation needs POST.", "POST"));
     }
-    let device = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let caller = Caller::of(&server.app, authorization(&parts.headers)).on(device);
+    let caller = Caller::of(&server.app, authorization(&parts.headers)).from(client::of(server, parts));
     let id = request_id(parts);
     let media = match (operation.kind, accept.stream) {
         (Some(OperationType::Subscription), None) => return Err(bad_request(NEEDS_A_STREAM)),

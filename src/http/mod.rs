@@ -3,6 +3,7 @@
 //! Nothing here knows an account or a level.
 
 pub mod accept;
+pub mod client;
 pub mod execute;
 pub mod graphiql;
 pub mod graphql;

@@ -2,7 +2,7 @@
 //! client sees the id alone.
 
 use super::RequestId;
-use crate::error::{Denied, Error, level_name};
+use crate::error::{Denied, Error, level_name, whole_seconds};
 use async_graphql::{ErrorExtensionValues, Response, Value};
 
 /// How long a client should wait when the server is overloaded, in seconds.
@@ -57,6 +57,7 @@ fn explain(extensions: &mut ErrorExtensionValues, denied: &Denied) {
             extensions.set("reason", reason.as_str());
         }
         Denied::Overloaded => extensions.set("retryAfter", RETRY_AFTER),
+        Denied::RateLimited(wait) => extensions.set("retryAfter", whole_seconds(*wait)),
         _ => {}
     }
 }

@@ -7,13 +7,16 @@
 //! long as its session and access do, not only as its token.
 
 use super::{
-    RequestId, Server,
+    RequestId, Server, client,
     execute::{self, Answer, Params, Wire},
     graphql::{Refusal, request_id},
     origin, stopped,
     unsent::Share,
 };
-use crate::{actor::Caller, events::feed::access_ended};
+use crate::{
+    actor::{Caller, Client},
+    events::feed::access_ended,
+};
 use async_graphql::parser::types::OperationType;
 use axum::{
     extract::{
@@ -124,19 +127,20 @@ pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refus
     if upgrade.selected_protocol().is_none() {
         return Err(Refusal(StatusCode::BAD_REQUEST, format!("Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.").into()));
     }
-    let id = request_id(&parts);
+    let (id, client) = (request_id(&parts), client::of(&server, &parts));
     let upgrade = upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
     let longest = server.app.config.limits.socket_message_bytes;
     let upgrade = upgrade.max_message_size(longest).max_frame_size(longest);
-    Ok(upgrade.on_upgrade(|socket| serve(socket, server, id)))
+    Ok(upgrade.on_upgrade(|socket| serve(socket, server, id, client)))
 }
 
 /// Runs a socket from its opening to its end.
-async fn serve(socket: WebSocket, server: Server, id: RequestId) {
+async fn serve(socket: WebSocket, server: Server, id: RequestId, client: Client) {
     let (answers, queue) = mpsc::channel(QUEUE);
     let operations = Operations { running: HashMap::new(), forgotten: HashSet::new(), tasks: JoinSet::new(), answers };
     let (over, ended) = watch::channel(false);
-    let mut session = Session { socket, server, id, caller: None, serial: 0, operations, heard: true, over: Some(over), ended };
+    let mut session =
+        Session { socket, server, id, client, caller: None, serial: 0, operations, heard: true, over: Some(over), ended };
     let end = session.run(queue).await;
     session.operations.tasks.abort_all();
     match end {
@@ -153,6 +157,7 @@ struct Session {
     server: Server,
     /// Of the request that opened the socket; each operation's own is made from it.
     id: RequestId,
+    client: Client,
     /// Who speaks, once the connection is acknowledged.
     caller: Option<Caller>,
     /// Counts the operations: a client may use an `id` again.
@@ -294,7 +299,7 @@ impl Session {
             Some(serde_json::Value::String(text)) => Some(text.as_str()),
             Some(_) => return Err(invalid("authorization must be a string")),
         };
-        let caller = Caller::of(&self.server.app, authorization);
+        let caller = Caller::of(&self.server.app, authorization).from(self.client.clone());
         if let Some(reason) = caller.refusal() {
             return Err(close(4403, format!("Forbidden: {reason}")));
         }

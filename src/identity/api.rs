@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     accounts::api::Account,
-    api::{Answer, Ask, answer},
+    api::{Answer, Ask, answer, by_link},
     connections::view::{ClientConnection, view_ways},
     error::{Error, Result},
     users::User,
@@ -185,12 +185,12 @@ impl IdentityMutation {
         let SignUpInput { email, password, name, username, account_name, invitation_token, client } = input;
         let device = device(ctx, client);
         let input = SignUp { email, password, name, username, account_name, invitation_token, device };
-        answer(sign_up::sign_up(ctx.app(), input).await.map(SignedUp::from))
+        answer(sign_up::sign_up(ctx.app(), ctx.caller(), input).await.map(SignedUp::from))
     }
 
     /// Prove that a mailbox is one's own. Ends the user's other sessions, which somebody else may have begun. Public.
     async fn verify_email(&self, ctx: &Context<'_>, input: VerifyEmailInput) -> Answer<VerifyEmail> {
-        let verified = sign_up::verify_email(ctx.app(), ctx.caller(), &input.token).await;
+        let verified = by_link(ctx, true, Box::pin(sign_up::verify_email(ctx.app(), ctx.caller(), &input.token))).await;
         answer(verified.map(|user| VerifyEmail { user: Some(User::oneself(user)) }))
     }
 
@@ -198,7 +198,7 @@ impl IdentityMutation {
     async fn sign_in(&self, ctx: &Context<'_>, input: SignInInput) -> Answer<Entered> {
         let SignInInput { login, password, client, account_id } = input;
         let input = SignIn { login, password, account: account_id, device: device(ctx, client) };
-        answer(ops::sign_in(ctx.app(), input).await.map(Entered::from))
+        answer(ops::sign_in(ctx.app(), ctx.caller(), input).await.map(Entered::from))
     }
 
     /// Get the next access token of a session. Public.

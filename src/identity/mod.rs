@@ -5,4 +5,5 @@ pub mod ops;
 pub mod passwords;
 pub mod rules;
 pub mod sign_up;
+pub mod throttle;
 pub mod viewer;

@@ -126,17 +126,22 @@ pub struct SignIn {
 }
 
 /// Signs in. An unknown login and a wrong password give the same words after the same time (I5).
-pub async fn sign_in(app: &App, input: SignIn) -> Result<SignedIn> {
+pub async fn sign_in(app: &App, caller: &Caller, input: SignIn) -> Result<SignedIn> {
     let (column, key) = match text::email(&input.login) {
         Ok(email) => ("email_key", email.key),
         Err(_) => ("username_key", input.login.trim().to_lowercase().replace('\0', "\u{fffd}")),
     };
-    let sql = select::<user::Entity>("u").push(&format!(" WHERE u.{column} = ")).bind(key);
+    let sql = select::<user::Entity>("u").push(&format!(" WHERE u.{column} = ")).bind(key.as_str());
     let user: Option<user::Model> = sql.one(app.reader(), model("u")).await?;
-    let fits = app.hasher.verify(&input.password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
+    // By the person, so that a username gives no more tries than an address.
+    let whom = user.as_ref().map_or(Err(&key), |user| Ok(user.id));
+    let attempt = app.throttle.secret(whom, caller.address())?;
+    let fits = app.hasher.verify(&input.password, user.as_ref().map(|user| user.password_hash.as_str())).await;
+    let (fits, attempt) = attempt.of(fits)?;
     let Some(user) = user.filter(|_| fits) else {
         return Err(UserError::new(UserErrorCode::WrongCredentials, "The login or the password is wrong.").into());
     };
+    attempt.succeeded();
     app.tx(async |tx| {
         tx.hold(vec![user.id.into()]).await?;
         let seat = match input.account {

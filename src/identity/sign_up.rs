@@ -1,6 +1,9 @@
 //! What happens when somebody becomes a user, and proves that the mailbox is theirs (I1).
 
-use super::ops::{Device, SignedIn, begin_session, find_user};
+use super::{
+    ops::{Device, SignedIn, begin_session, find_user},
+    throttle::Tried,
+};
 use crate::{
     accounts,
     actor::Caller,
@@ -34,7 +37,9 @@ pub struct SignUp {
 }
 
 /// A new user, with an account of their own or in the one that invited them (I1).
-pub async fn sign_up(app: &App, input: SignUp) -> Result<SignedIn> {
+pub async fn sign_up(app: &App, caller: &Caller, input: SignUp) -> Result<SignedIn> {
+    // It tells whether an address or a username is taken, so it stays counted whatever comes of it.
+    let _counted = app.throttle.from(Tried::SignUp, caller.address())?;
     let email = text::email(&input.email).map_err(|why| UserError::new(UserErrorCode::Invalid, why).at(["email"]))?;
     let name = text::name(&input.name, "name")?;
     let account_name = input.account_name.as_deref().map_or_else(|| Ok(name.clone()), |name| text::name(name, "accountName"))?;

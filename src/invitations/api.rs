@@ -4,7 +4,7 @@ use super::ops::{self, Invite};
 use crate::{
     accounts::api::{self as accounts, Account},
     actor::Actor,
-    api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, cursor_id},
+    api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, by_link, cursor_id},
     app::App,
     db::{Sql, by_id, model, select},
     error::Result,
@@ -290,6 +290,6 @@ async fn accept_invitation(ctx: &Context<'_>, input: AnswerInvitationInput) -> R
     // Nobody signed in comes before a wrong input.
     ctx.actor().await?;
     let named = LinkOrId::one_of(input.token, input.invitation_id, "invitationId")?;
-    let seat = ops::accept_invitation(ctx.app(), ctx.caller(), named).await?;
+    let seat = by_link(ctx, named.is_token(), Box::pin(ops::accept_invitation(ctx.app(), ctx.caller(), named))).await?;
     Ok(AcceptInvitation { account: Some(Account::acted_in(seat.account)), level: Some(seat.level) })
 }

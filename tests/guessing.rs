@@ -1,0 +1,77 @@
+//! Who guesses is slowed down: SPEC I5, THREATS 8, 36–38.
+
+use crate::{
+    on_both_databases,
+    support::{Place, TestApp, people::PASSWORD},
+};
+use serde_json::{Value, json};
+
+const SIGN_IN: &str =
+    "mutation($l: String!, $p: String!) { signIn(input: {login: $l, password: $p}) { user { id } userErrors { code } } }";
+
+fn codes(answer: &Value) -> Vec<String> {
+    let errors = answer["errors"].as_array().cloned().unwrap_or_default();
+    errors.iter().map(|error| error["extensions"]["code"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// THREATS 8: fifty tries in one document are fifty tries, on one person's password as on many's, and on links.
+async fn threat_08_aliases_multiply_no_tries(app: &TestApp) {
+    let ann = app.person("ann@x.example").await;
+    let many = |field: &dyn Fn(usize) -> String| {
+        let fields: String = (0..50).map(|n| format!("a{n}: {} ", field(n))).collect();
+        format!("mutation {{ {fields} }}")
+    };
+    let one = many(&|_| r#"signIn(input: {login: "ann@x.example", password: "wrong"}) { userErrors { code } }"#.to_owned());
+    let answer = app.ask(&one, Value::Null).await.0;
+    assert_eq!(codes(&answer), ["RATE_LIMITED"; 45], "five are free");
+    assert_eq!(answer["data"]["a4"]["userErrors"][0]["code"], "WRONG_CREDENTIALS");
+    assert_eq!(answer["errors"][0]["extensions"]["retryAfter"], 1);
+    // The same person by their username has no more tries, and the right password none either.
+    for login in ["ann", "ann@x.example"] {
+        assert_eq!(app.ask(SIGN_IN, json!({ "l": login, "p": PASSWORD })).await.codes(), ["RATE_LIMITED"]);
+    }
+    let others =
+        many(&|n| format!(r#"signIn(input: {{login: "b{n}@x.example", password: "wrong"}}) {{ userErrors {{ code }} }}"#));
+    let limited = codes(&app.ask(&others, Value::Null).await.0);
+    assert_eq!(limited, ["RATE_LIMITED"; 25], "thirty wrong ones from one address");
+    let links = many(&|n| format!(r#"acceptInvitation(input: {{token: "nonsense{n}"}}) {{ userErrors {{ code }} }}"#));
+    assert_eq!(codes(&ann.ask(&links, Value::Null).await.0), ["RATE_LIMITED"; 30]);
+}
+
+/// I5, THREATS 38: failures from elsewhere keep nobody out; only a trusted proxy says where somebody is.
+async fn threat_38_a_stranger_locks_nobody_out(place: Place) {
+    let app = TestApp::start(place, &[("trusted_proxies", "127.0.0.0/8")]).await;
+    app.person("ann@x.example").await;
+    let from = async |address: &str, password: &str| {
+        let body = json!({ "query": SIGN_IN, "variables": { "l": "ann@x.example", "p": password } });
+        let request = app.http.post(format!("{}/graphql", app.url)).header("x-forwarded-for", address);
+        let answer: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
+        codes(&answer).pop().or_else(|| answer["data"]["signIn"]["userErrors"][0]["code"].as_str().map(str::to_owned))
+    };
+    assert_eq!(from("203.0.113.1", PASSWORD).await, None);
+    for n in 0..30 {
+        let expected = if n < 5 { "WRONG_CREDENTIALS" } else { "RATE_LIMITED" };
+        assert_eq!(
+            from(&format!("198.51.100.{n}, 203.0.113.9"), "wrong").await.as_deref(),
+            Some(expected),
+            "what was said before the proxy is nobody's word"
+        );
+    }
+    assert_eq!(from("203.0.113.9", PASSWORD).await.as_deref(), Some("RATE_LIMITED"));
+    assert_eq!(from("203.0.113.1", PASSWORD).await, None, "whom strangers want to lock out");
+    app.finish().await;
+}
+
+/// I5: the setting turns it off.
+async fn i5_throttling_can_be_off(place: Place) {
+    let app = TestApp::start(place, &[("sign_in_throttle", "off")]).await;
+    app.person("ann@x.example").await;
+    for _ in 0..10 {
+        assert_eq!(app.ask(SIGN_IN, json!({ "l": "ann", "p": "wrong" })).await.user_errors(), ["WRONG_CREDENTIALS"]);
+    }
+    app.ask(SIGN_IN, json!({ "l": "ann", "p": PASSWORD })).await.ok();
+    app.finish().await;
+}
+
+on_both_databases!(threat_08_aliases_multiply_no_tries);
+on_both_databases!(on_its_own_servers: threat_38_a_stranger_locks_nobody_out, i5_throttling_can_be_off);
