@@ -2,8 +2,8 @@
 //!
 //! A try counts as failed from its beginning, so that a hundred at once are a hundred; one that succeeds is taken back. Some
 //! failures are free, and after them each doubles the wait, up to a longest one; with time they are forgiven. A login's failures
-//! from everywhere slow only those addresses down from which nobody has signed in there yet, so that no stranger can keep its
-//! owner out. Counted in memory: what a restart forgets is minutes of an attacker's time.
+//! from everywhere, and an address's on everybody, slow only those down who have not signed in there before, so that no stranger
+//! can keep a login's owner out. Counted in memory: what a restart forgets is minutes of an attacker's time.
 
 use crate::error::{Denied, Error, Result, UserErrorCode};
 use std::{
@@ -118,9 +118,9 @@ impl Throttle {
         let whom = self.hasher.hash_one(&whom);
         let (own, known) = (self.key("own", (whom, network)), self.key("known", (whom, network)));
         let mut paces = vec![(own, OWN)];
-        paces.extend(network.map(|network| (self.key("here", network), HERE)));
         if !self.lock().contains_key(&known) {
             paces.push((self.key("all", whom), ALL));
+            paces.extend(network.map(|network| (self.key("here", network), HERE)));
         }
         Ok(Try { own: Some(own), known: Some(known), ..self.begin(&paces)? })
     }
