@@ -4,6 +4,7 @@
 //! transaction that acts, with its account held, so that nothing can change between the check and the deed.
 
 use crate::{
+    api_keys,
     app::{App, Happening, Tx},
     connections::rules::level_through,
     db::{Sql, columns, model},
@@ -11,7 +12,11 @@ use crate::{
     keys::Ticket,
     permission::{Permission, allows},
 };
-use entity::{AccountId, LogId, UserId, UserLevel, account, connection, event::EventKind, member, session, user};
+use chrono::TimeDelta;
+use entity::{
+    AccountId, ApiKeyId, LogId, Moment, SessionId, UserId, UserLevel, account, api_key, connection, event::EventKind, member,
+    session, user,
+};
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
 use std::{
     net::IpAddr,
@@ -23,11 +28,67 @@ use uuid::Uuid;
 /// The credentials of a request.
 #[derive(Clone)]
 pub struct Caller {
-    ticket: Result<Option<Ticket>, &'static str>,
+    credential: Result<Option<Credential>, &'static str>,
     client: Client,
     /// As it was last read.
     actor: Arc<Mutex<Option<Arc<Actor>>>>,
 }
+
+/// What a request proves with who sends it.
+#[derive(Clone)]
+enum Credential {
+    /// An access token, of which all is checked but whether its session stands.
+    Session(Ticket),
+    /// What may be an API key, by its hash.
+    ApiKey(Arc<str>),
+}
+
+/// Who acts, as far as their credentials tell, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// The user.
+    pub user: UserId,
+    /// What they prove it with.
+    pub proof: ProofId,
+    /// The account.
+    pub account: Option<AccountId>,
+    /// The agency through whose connection, when the account is a client's.
+    pub via: Option<AccountId>,
+}
+
+impl Pass {
+    fn of(ticket: Ticket) -> Self {
+        let Ticket { user, session, account, via } = ticket;
+        Self { user, proof: ProofId::Session(session), account, via }
+    }
+}
+
+/// The session or the API key.
+#[derive(Clone, Copy, Debug)]
+pub enum ProofId {
+    /// A session.
+    Session(SessionId),
+    /// An API key.
+    ApiKey(ApiKeyId),
+}
+
+/// What somebody proves with who they are.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A session, which began with a sign-in.
+    Session(session::Model),
+    /// An API key, which somebody made.
+    ApiKey(api_key::Model),
+}
+
+/// What no API key may do, whatever its level (I6): it outlives whoever signed in, and reads no mail.
+const NEVER_BY_KEY: [Permission; 5] = [
+    Permission::AddOrAccessApiKeys,
+    Permission::RequireTwoFactorAuthentication,
+    Permission::CloseAccount,
+    Permission::TransferOwnership,
+    Permission::DecideClientAccess,
+];
 
 /// The program that a request comes from.
 #[derive(Clone, Default)]
@@ -39,20 +100,25 @@ pub struct Client {
 }
 
 const SIGNED_OUT: &str = "Nobody is signed in: send `Authorization: Bearer <access token>`.";
+const NO_SUCH_KEY: &str = "There is no such API key, or it has expired or was deleted.";
 const SESSION_ENDED: &str = "The session has ended. Sign in again.";
 
 impl Caller {
     /// Reads an `Authorization` header. A wrong one is remembered, and told when an actor is needed: public fields and
     /// mutations ignore it (I3).
     pub fn of(app: &App, authorization: Option<&str>) -> Self {
-        let ticket = authorization.map_or(Ok(None), |header| {
+        let credential = authorization.map_or(Ok(None), |header| {
             let (scheme, token) = header.trim().split_once(' ').unwrap_or((header, ""));
             if !scheme.eq_ignore_ascii_case("bearer") {
                 return Err("The Authorization header has to be `Bearer <access token>`.");
             }
-            app.keys.read_access_token(token.trim(), &app.clock).map(Some)
+            let token = token.trim();
+            if api_keys::is_one(token) {
+                return Ok(Some(Credential::ApiKey(api_keys::hash(token).into())));
+            }
+            app.keys.read_access_token(token, &app.clock).map(|ticket| Some(Credential::Session(ticket)))
         });
-        Self { ticket, client: Client::default(), actor: Arc::default() }
+        Self { credential, client: Client::default(), actor: Arc::default() }
     }
 
     /// From this client.
@@ -74,12 +140,12 @@ impl Caller {
 
     /// One who holds this ticket: how the demo acts as its people.
     pub fn with(ticket: Ticket) -> Self {
-        Self { ticket: Ok(Some(ticket)), client: Client::default(), actor: Arc::default() }
+        Self { credential: Ok(Some(Credential::Session(ticket))), client: Client::default(), actor: Arc::default() }
     }
 
     /// Why the credentials that were given are none.
     pub fn refusal(&self) -> Option<&str> {
-        self.ticket.err()
+        self.credential.as_ref().err().copied()
     }
 
     /// The same credentials, to be looked up anew. A socket goes on when its token expires, but not when its session ends.
@@ -90,12 +156,17 @@ impl Caller {
 
     /// Whether no credentials were given.
     pub fn is_signed_out(&self) -> bool {
-        matches!(self.ticket, Ok(None))
+        matches!(self.credential, Ok(None))
     }
 
-    fn ticket(&self) -> Result<Ticket> {
-        match self.ticket {
-            Ok(Some(ticket)) => Ok(ticket),
+    /// Who the credentials name, and where. An API key's are looked up, since nothing stands in it.
+    async fn pass(&self, db: &impl ConnectionTrait) -> Result<Pass> {
+        match &self.credential {
+            Ok(Some(Credential::Session(ticket))) => Ok(Pass::of(*ticket)),
+            Ok(Some(Credential::ApiKey(hash))) => {
+                let found = api_keys::ops::pass(db, hash).await?;
+                found.ok_or_else(|| Denied::Unauthenticated(NO_SUCH_KEY).into())
+            }
             Ok(None) => Err(Denied::Unauthenticated(SIGNED_OUT).into()),
             Err(why) => Err(Denied::Unauthenticated(why).into()),
         }
@@ -107,7 +178,11 @@ impl Caller {
         if let Some(actor) = &*known {
             return Ok(Arc::clone(actor));
         }
-        Ok(Arc::clone(known.insert(Arc::new(Actor::read(app.reader(), self.ticket()?).await?))))
+        let actor = Actor::read(app.reader(), &self.pass(app.reader()).await?, app.now()).await?;
+        if let Proof::ApiKey(key) = &actor.proof {
+            api_keys::ops::used(app, key);
+        }
+        Ok(Arc::clone(known.insert(Arc::new(actor))))
     }
 
     /// Who this is at this moment, and for every later question of the same request: what a subscription tells next is
@@ -121,10 +196,25 @@ impl Caller {
 impl Tx {
     /// Who this is, read inside the transaction, with the account that they act in, their own log and `also` held.
     pub async fn actor(&self, caller: &Caller, also: Vec<LogId>) -> Result<Actor> {
-        let ticket = caller.ticket()?;
-        let own = [Some(ticket.user.into()), ticket.account.map(LogId::from)];
+        let pass = caller.pass(self.db()).await?;
+        let own = [Some(pass.user.into()), pass.account.map(LogId::from)];
         self.hold(own.into_iter().flatten().chain(also).collect()).await?;
-        Actor::read(self.db(), ticket).await
+        Actor::read(self.db(), &pass, self.now()).await
+    }
+
+    /// As [`Tx::actor`], refused for an API key: the first line of every operation on oneself (I6).
+    pub async fn person(&self, caller: &Caller, also: Vec<LogId>) -> Result<Actor> {
+        let actor = self.actor(caller, also).await?;
+        actor.session()?;
+        Ok(actor)
+    }
+
+    /// As [`Tx::person`], refused unless they proved who they are in the last minutes: the first line of what could take an
+    /// account or a login away (I7).
+    pub async fn proven(&self, caller: &Caller, also: Vec<LogId>) -> Result<Actor> {
+        let actor = self.actor(caller, also).await?;
+        actor.proved_lately(self.now())?;
+        Ok(actor)
     }
 
     /// As [`Tx::actor`], refused unless they have the permission: the first line of every guarded operation.
@@ -140,8 +230,8 @@ impl Tx {
 pub struct Actor {
     /// The user.
     pub user: user::Model,
-    /// The session.
-    pub session: session::Model,
+    /// What they prove it with.
+    pub proof: Proof,
     /// Where they act, if they can.
     seat: Option<Seat>,
     /// Whether their token names an account at all.
@@ -157,12 +247,14 @@ pub struct Seat {
     pub level: UserLevel,
     /// The connection through which, when the account is a client's.
     pub via: Option<connection::Model>,
+    /// Whether it is an API key that acts.
+    pub by_key: bool,
 }
 
 impl Seat {
     /// Whether the matrix allows it here.
     pub fn may(&self, permission: Permission) -> bool {
-        allows(self.level, self.via.is_some(), permission)
+        allows(self.level, self.via.is_some(), permission) && !(self.by_key && NEVER_BY_KEY.contains(&permission))
     }
 
     /// Why the matrix allows or denies it, in a sentence.
@@ -173,12 +265,32 @@ impl Seat {
         if row.direct_users_only && self.via.is_some() {
             return format!("\"{}\" is for the account's own users only, and you act here{how}.", row.action);
         }
+        if self.by_key && NEVER_BY_KEY.contains(&permission) {
+            return format!("\"{}\" is for people who signed in, and you use an API key.", row.action);
+        }
         let verdict = if self.level >= row.lowest { "may" } else { "may not" };
         format!("You act here as {level}{how}, and \"{}\" takes {} or higher, so you {verdict}.", row.action, row.lowest.title())
     }
 }
 
 impl Actor {
+    /// Their session; denied when it is an API key that acts (I6).
+    pub fn session(&self) -> Result<&session::Model> {
+        match &self.proof {
+            Proof::Session(session) => Ok(session),
+            Proof::ApiKey(_) => {
+                let reason = "An API key can't do this: sign in.".to_owned();
+                let level = self.seat.as_ref().map(|seat| seat.level);
+                Err(Denied::Forbidden { permission: None, level, reason }.into())
+            }
+        }
+    }
+
+    /// Denied unless they signed in, or proved again who they are, in the last minutes (I7).
+    pub fn proved_lately(&self, now: Moment) -> Result<()> {
+        if is_fresh(self.session()?, now) { Ok(()) } else { Err(Denied::ReauthenticationRequired.into()) }
+    }
+
     /// Where they act; denied when they can't any more, or act nowhere (L8).
     pub fn seat(&self) -> Result<&Seat> {
         self.seat.as_ref().ok_or_else(|| Denied::AccountAccessEnded.into())
@@ -215,7 +327,8 @@ impl Actor {
 
     /// What they did, for the log.
     pub fn did(&self, kind: EventKind, subject: Uuid) -> Happening {
-        Happening::by(self.user.id, self.via(), kind, subject)
+        let key = if let Proof::ApiKey(key) = &self.proof { Some(key.id) } else { None };
+        Happening::by(self.user.id, self.via(), kind, subject).with_key(key)
     }
 
     /// Their address, once it is verified.
@@ -229,31 +342,52 @@ impl Actor {
         [Some(self.user.id.into()), seat, self.via().map(LogId::from)].into_iter().flatten().collect()
     }
 
-    async fn read(db: &impl ConnectionTrait, ticket: Ticket) -> Result<Self> {
-        let sql =
-            Sql::new(SESSION.as_str()).bind(ticket.account).push(MEMBER_AND_CONNECTION).bind(ticket.via).push(AGENCY_AND_PLACE);
-        let sql = sql.bind(ticket.session).push(" AND u.id = ").bind(ticket.user);
-        sql.one(db, |row| Self::of_row(row, ticket)).await?.ok_or_else(|| Denied::Unauthenticated(SESSION_ENDED).into())
+    async fn read(db: &impl ConnectionTrait, pass: &Pass, now: Moment) -> Result<Self> {
+        let (from, gone) = match pass.proof {
+            ProofId::Session(_) => (&FROM_SESSION, SESSION_ENDED),
+            ProofId::ApiKey(_) => (&FROM_API_KEY, NO_SUCH_KEY),
+        };
+        let sql = Sql::new(from.as_str()).bind(pass.account).push(MEMBER_AND_CONNECTION).bind(pass.via).push(AGENCY_AND_PLACE);
+        let sql = match pass.proof {
+            ProofId::Session(id) => sql.push("s.ended_at IS NULL AND s.id = ").bind(id),
+            ProofId::ApiKey(id) => sql.push("(k.expires_at IS NULL OR k.expires_at > ").bind(now).push(") AND k.id = ").bind(id),
+        };
+        let sql = sql.push(" AND u.id = ").bind(pass.user);
+        sql.one(db, |row| Self::of_row(row, pass)).await?.ok_or_else(|| Denied::Unauthenticated(gone).into())
     }
 
-    fn of_row(row: &QueryResult, ticket: Ticket) -> Result<Self, sea_orm::DbErr> {
-        Ok(Self {
-            user: model("u")(row)?,
-            session: model("s")(row)?,
-            seat: Seat::of_row(row, ticket.via)?,
-            names_account: ticket.account.is_some(),
-        })
+    fn of_row(row: &QueryResult, pass: &Pass) -> Result<Self, sea_orm::DbErr> {
+        let proof = match pass.proof {
+            ProofId::Session(_) => Proof::Session(model("s")(row)?),
+            ProofId::ApiKey(_) => Proof::ApiKey(model("k")(row)?),
+        };
+        let mut seat = Seat::of_row(row, pass.via)?;
+        if let (Some(seat), Proof::ApiKey(key)) = (&mut seat, &proof) {
+            (seat.level, seat.by_key) = (seat.level.min(key.level), true);
+        }
+        Ok(Self { user: model("u")(row)?, proof, seat, names_account: pass.account.is_some() })
     }
 }
 
-/// The session and its user, where they may act, and by which right.
-static SESSION: LazyLock<String> = LazyLock::new(|| {
-    let (s, u) = (columns::<session::Entity>("s"), columns::<user::Entity>("u"));
+/// How long somebody counts as having just proved who they are (I7).
+pub const FRESH: TimeDelta = TimeDelta::minutes(10);
+
+/// Whether a session's user proved who they are in the last minutes.
+pub fn is_fresh(session: &session::Model, now: Moment) -> bool {
+    // A clock that was set back makes nothing fresh.
+    (TimeDelta::zero()..=FRESH).contains(&(now - session.proved_at()))
+}
+
+/// The session or the API key and its user, where they may act, and by which right.
+static FROM_SESSION: LazyLock<String> = LazyLock::new(|| from(&columns::<session::Entity>("s"), "sessions s", "s.user_id"));
+static FROM_API_KEY: LazyLock<String> = LazyLock::new(|| from(&columns::<api_key::Entity>("k"), "api_keys k", "k.user_id"));
+
+fn from(proof: &str, table: &str, user_id: &str) -> String {
+    let (u, seat) = (columns::<user::Entity>("u"), &*SEAT_COLUMNS);
     format!(
-        "SELECT {s}, {u}, {} FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN accounts a ON a.status = 'active' AND a.id = ",
-        *SEAT_COLUMNS
+        "SELECT {proof}, {u}, {seat} FROM {table} JOIN users u ON u.id = {user_id} LEFT JOIN accounts a ON a.status = 'active' AND a.id = "
     )
-});
+}
 
 /// What [`Seat::of_row`] reads: an account `a`, a connection `c`, and three levels, the member's, the agency's member's and the
 /// place's, from wherever they are joined.
@@ -270,11 +404,11 @@ pub(crate) static SEAT_COLUMNS: LazyLock<String> = LazyLock::new(|| seat_columns
 const MEMBER_AND_CONNECTION: &str = " LEFT JOIN members m ON m.account_id = a.id AND m.user_id = u.id \
      LEFT JOIN connections c ON c.client_id = a.id AND c.status = 'active' AND c.agency_id = ";
 
-/// The user's level in that agency and their place on the connection; then the session, which is bound next.
+/// The user's level in that agency and their place on the connection; then what the session or the key has to be.
 const AGENCY_AND_PLACE: &str = " LEFT JOIN accounts g ON g.id = c.agency_id AND g.status = 'active' \
      LEFT JOIN members am ON am.account_id = g.id AND am.user_id = u.id \
      LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = u.id \
-     WHERE s.ended_at IS NULL AND s.id = ";
+     WHERE ";
 
 impl Seat {
     /// Reads an account with the right to it: as its member, or through the connection when `via` is given.
@@ -282,13 +416,13 @@ impl Seat {
         let Some(account) = account::Model::from_query_result_optional(row, "a_")? else { return Ok(None) };
         let level = |column: &str| row.try_get::<Option<UserLevel>>("", column);
         if via.is_none() {
-            return Ok(level("m_level")?.map(|level| Self { account, level, via: None }));
+            return Ok(level("m_level")?.map(|level| Self { account, level, via: None, by_key: false }));
         }
         let connection = connection::Model::from_query_result_optional(row, "c_")?;
         let (agency_level, place) = (level("am_level")?, level("p_level")?);
         Ok(connection.and_then(|connection| {
             let level = level_through(connection.level?, agency_level, place)?;
-            Some(Self { account, level, via: Some(connection) })
+            Some(Self { account, level, via: Some(connection), by_key: false })
         }))
     }
 }

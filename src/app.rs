@@ -14,7 +14,7 @@ use crate::{
     keys::Keys,
     mail::{Mailer, outbox},
 };
-use entity::{AccountId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, user};
+use entity::{AccountId, ApiKeyId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, user};
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QueryResult, QuerySelect,
@@ -132,6 +132,7 @@ pub struct Happening {
     kind: event::EventKind,
     actor: Option<UserId>,
     via: Option<AccountId>,
+    api_key: Option<ApiKeyId>,
     subject: Uuid,
     before: Option<String>,
     after: Option<String>,
@@ -140,12 +141,19 @@ pub struct Happening {
 impl Happening {
     /// Nobody did it: a time ran out.
     pub fn by_itself(kind: event::EventKind, subject: Uuid) -> Self {
-        Self { kind, actor: None, via: None, subject, before: None, after: None }
+        Self { kind, actor: None, via: None, api_key: None, subject, before: None, after: None }
     }
 
     /// A user did it, through an agency's connection if `via` is given.
     pub fn by(user: UserId, via: Option<AccountId>, kind: event::EventKind, subject: Uuid) -> Self {
         Self { actor: Some(user), via, ..Self::by_itself(kind, subject) }
+    }
+
+    /// With this API key, if with one.
+    #[must_use]
+    pub fn with_key(mut self, api_key: Option<ApiKeyId>) -> Self {
+        self.api_key = api_key;
+        self
     }
 
     /// What the value was before.
@@ -248,6 +256,7 @@ impl Tx {
             at: self.now(),
             actor_id: what.actor,
             via_id: what.via,
+            api_key_id: what.api_key,
             subject_id: what.subject,
             before,
             after,
@@ -270,12 +279,12 @@ impl Tx {
             to_email: mail.to.0.to_owned(),
             to_email_key: mail.to.1.to_owned(),
             user_id: mail.user,
-            status: if past_limit { mail::DeliveryStatus::Failed } else { mail::DeliveryStatus::Queued },
+            status: if past_limit.is_some() { mail::DeliveryStatus::Failed } else { mail::DeliveryStatus::Queued },
             attempts: 0,
             next_at: self.now(),
             at: self.now(),
             created_at: self.now(),
-            detail: past_limit.then(outbox::past_limit_reason),
+            detail: past_limit.map(str::to_owned),
         });
         let rows: Vec<_> = rows.collect();
         self.pending().mails.extend(rows);

@@ -54,6 +54,8 @@ pub struct Config {
     pub invitations_per_day: u32,
     /// How many client accounts an agency can ask for access in any 24 hours.
     pub client_requests_per_day: u32,
+    /// The shortest time from the latest e-mail to the next of its kind.
+    pub resend_interval: TimeDelta,
     /// Whether those who guess are slowed down.
     pub sign_in_throttle: bool,
     /// The proxies whose word counts for where a request comes from.
@@ -200,6 +202,7 @@ impl Config {
             plan_changes: values.optional("plan_changes", parse::plan_changes)?.unwrap_or(by_default),
             invitations_per_day: values.get("invitations_per_day", parse::count)?,
             client_requests_per_day: values.get("client_requests_per_day", parse::count)?,
+            resend_interval: values.get("resend_interval", parse::duration)?,
             sign_in_throttle: values.get("sign_in_throttle", parse::switch)?,
             trusted_proxies: values.get("trusted_proxies", parse::networks)?,
             limits: Limits::read(values)?,

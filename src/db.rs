@@ -371,9 +371,14 @@ impl Sql {
         count.and_then(|count| count.try_into().ok()).ok_or_else(|| Fault::new("a count without a number").into())
     }
 
+    /// As [`Sql::run`], with the database's own error: for [`OnTaken`].
+    pub async fn run_raw(self, db: &impl ConnectionTrait) -> Result<u64, DbErr> {
+        db.execute_raw(self.statement(db.get_database_backend())).await.map(|done| done.rows_affected())
+    }
+
     /// Runs it; answers how many rows it touched.
     pub async fn run(self, db: &impl ConnectionTrait) -> Result<u64> {
-        Ok(db.execute_raw(self.statement(db.get_database_backend())).await?.rows_affected())
+        Ok(self.run_raw(db).await?)
     }
 }
 

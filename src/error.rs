@@ -76,10 +76,27 @@ user_error_codes! {
     OwnAccount
     /// The login or the password is wrong.
     WrongCredentials
+    /// The password was right; a code is needed besides.
+    TwoFactorCodeRequired
+    /// The code is wrong, or was used already.
+    WrongTwoFactorCode
+    /// It was sent a moment ago, or too often today; `retryAt` says when it can be sent again.
+    ResendTooSoon
+    /// Whoever owns an account transfers or closes it first; `blockers` names it.
+    CannotLeave
+    /// That level is above one's own.
+    LevelAboveOwn
     /// The user has to verify their e-mail address first.
     EmailNotVerified
     /// The password is too easily guessed.
     WeakPassword
+}
+
+impl UserErrorCode {
+    /// Whether somebody gave a password or a code that is not the right one.
+    pub fn is_wrong_secret(self) -> bool {
+        matches!(self, Self::WrongCredentials | Self::WrongTwoFactorCode)
+    }
 }
 
 /// Something that the person can mend.
@@ -156,6 +173,8 @@ pub enum Denied {
         /// Why, for people.
         reason: String,
     },
+    /// What was asked for needs that one proved who one is in the last minutes (I7).
+    ReauthenticationRequired,
     /// A cursor or an id that is none, or arguments that contradict each other.
     BadRequest(String),
     /// Too much is going on; the same may work in a moment.
@@ -171,6 +190,7 @@ impl Denied {
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
             Self::AccountAccessEnded => "ACCOUNT_ACCESS_ENDED",
             Self::Forbidden { .. } => "FORBIDDEN",
+            Self::ReauthenticationRequired => "REAUTHENTICATION_REQUIRED",
             Self::BadRequest(_) => "BAD_REQUEST",
             Self::Overloaded => "OVERLOADED",
             Self::RateLimited(_) => "RATE_LIMITED",
@@ -199,6 +219,9 @@ impl fmt::Display for Denied {
                 f.write_str("You can't act in the account that this request names, or it names none. Use switchAccount to go on in another one.")
             }
             Self::Forbidden { reason, .. } => f.write_str(reason),
+            Self::ReauthenticationRequired => {
+                f.write_str("This asks who you are once more: use reauthenticate with your password or a code, and try again.")
+            }
             Self::BadRequest(what) => f.write_str(what),
             Self::Overloaded => f.write_str("The server is busy. Try again in a moment."),
             Self::RateLimited(wait) => {

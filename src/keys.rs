@@ -47,6 +47,10 @@ pub enum Purpose {
     AccessRequest,
     /// Gets the next access token of a session.
     Refresh,
+    /// Takes another password.
+    ResetPassword,
+    /// Is what a device makes two-factor codes of.
+    TwoFactor,
 }
 
 impl Purpose {
@@ -56,6 +60,8 @@ impl Purpose {
             Self::Invitation => "invitation",
             Self::AccessRequest => "access-request",
             Self::Refresh => "refresh",
+            Self::ResetPassword => "reset-password",
+            Self::TwoFactor => "two-factor",
         }
     }
 }
@@ -153,6 +159,29 @@ pub enum KeysError {
     NoDirectory,
 }
 
+/// What a link says that works until a moment.
+pub struct TimedLink {
+    /// What it is about.
+    pub id: Uuid,
+    until: i64,
+    mac: Vec<u8>,
+}
+
+impl TimedLink {
+    /// Whether its time is over.
+    pub fn is_over(&self, now: Moment) -> bool {
+        now.timestamp() >= self.until
+    }
+}
+
+/// Links work until a second before this: five hundred years are enough.
+const END_OF_TIME: i64 = 1 << 34;
+
+/// The version and the end of a link as one number.
+fn timed(version: i64, until: i64) -> i64 {
+    version * END_OF_TIME + until
+}
+
 impl Keys {
     /// Reads the keys, or makes them at the first start.
     pub fn load(config: &Config, own_address: &str) -> Result<Self, KeysError> {
@@ -195,6 +224,35 @@ impl Keys {
     pub fn is_link(&self, token: &str, purpose: Purpose, id: Uuid, version: i64) -> bool {
         let Some(bytes) = BASE64.decode(token).ok().filter(|bytes| bytes.len() == 48) else { return false };
         bytes[..16] == *id.as_bytes() && hmac::verify(&self.secret, &Self::mac_input(purpose, id, version), &bytes[16..]).is_ok()
+    }
+
+    /// The token of a link that works until a moment: the id that it is about, the moment in seconds, and a MAC.
+    pub fn timed_link(&self, purpose: Purpose, id: Uuid, version: i64, until: Moment) -> String {
+        let until = until.timestamp();
+        let mac = hmac::sign(&self.secret, &Self::mac_input(purpose, id, timed(version, until)));
+        BASE64.encode([id.as_bytes(), until.to_be_bytes().as_slice(), mac.as_ref()].concat())
+    }
+
+    /// What a link that works until a moment says; the token proves nothing before [`Keys::is_timed_link`] says so.
+    pub fn read_timed_link(token: &str) -> Option<TimedLink> {
+        let bytes = BASE64.decode(token).ok().filter(|bytes| bytes.len() == 56)?;
+        let (id, rest) = bytes.split_at(16);
+        let (until, mac) = rest.split_first_chunk()?;
+        // What is beyond would be taken for an earlier moment of another version.
+        let until = Some(i64::from_be_bytes(*until)).filter(|until| (0..END_OF_TIME).contains(until))?;
+        Some(TimedLink { id: Uuid::from_slice(id).ok()?, until, mac: mac.to_vec() })
+    }
+
+    /// Whether a token is the one of its id in this version, be its time over or not.
+    pub fn is_timed_link(&self, link: &TimedLink, purpose: Purpose, version: i64) -> bool {
+        let input = Self::mac_input(purpose, link.id, timed(version, link.until));
+        hmac::verify(&self.secret, &input, &link.mac).is_ok()
+    }
+
+    /// Twenty bytes that nobody else can make, and that are kept nowhere.
+    pub fn derived(&self, purpose: Purpose, id: Uuid, version: i64) -> [u8; 20] {
+        let mac = hmac::sign(&self.secret, &Self::mac_input(purpose, id, version));
+        std::array::from_fn(|place| mac.as_ref()[place])
     }
 
     /// An access token, valid from `now` until `expires`.

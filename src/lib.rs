@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod actor;
 pub mod api;
+pub mod api_keys;
 pub mod app;
 pub mod clock;
 pub mod config;

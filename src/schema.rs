@@ -4,6 +4,7 @@ use crate::{
     accounts::api::{self as accounts, Account, AccountsMutation, AccountsQuery},
     actor::Actor,
     api::{Ask, Guarded},
+    api_keys::api::{self as api_keys, ApiKey, ApiKeysMutation},
     app::App,
     connections::{
         api::{ConnectionsMutation, ConnectionsQuery},
@@ -12,7 +13,10 @@ use crate::{
     },
     error::{Denied, Result},
     events::api::{self as events, Event},
-    identity::api::{IdentityMutation, IdentityQuery},
+    identity::{
+        api::{IdentityMutation, IdentityQuery},
+        security::{self, SecurityMutation, Session},
+    },
     invitations::api::{self as invitations, Invitation, InvitationsMutation, InvitationsQuery},
     permission::{Describe, MATRIX, Permission, PermissionArea, Row, allows},
     users::{self, AccountUser, User},
@@ -36,7 +40,14 @@ pub struct Query(NodeQuery, IdentityQuery, AccountsQuery, InvitationsQuery, Conn
 
 /// What can be changed.
 #[derive(Default, MergedObject)]
-pub struct Mutation(IdentityMutation, AccountsMutation, InvitationsMutation, ConnectionsMutation);
+pub struct Mutation(
+    IdentityMutation,
+    SecurityMutation,
+    AccountsMutation,
+    ApiKeysMutation,
+    InvitationsMutation,
+    ConnectionsMutation,
+);
 
 /// What can be listened to. Each payload has a cursor; a listener that comes back with `after: <its last cursor>` gets all that
 /// it missed, in order, once, and then what comes. When the viewer's access ends, the stream ends with an error.
@@ -91,6 +102,10 @@ pub enum Node {
     ClientConnection(ClientConnection),
     /// An agency user's place on a connection.
     ConnectionUser(ConnectionUser),
+    /// One of the viewer's sessions.
+    Session(Session),
+    /// An API key.
+    ApiKey(ApiKey),
     /// An event.
     Event(Event),
 }
@@ -133,6 +148,14 @@ pub async fn load_nodes(ctx: &Context<'_>, ids: &[NodeId]) -> Result<Vec<Option<
     if let wanted @ [_, ..] = pick!(Place).as_slice() {
         let rows = view::load_visible_places(app, &actor, wanted).await?;
         add(rows.into_iter().map(|node| (node.id.to_string(), Node::ConnectionUser(node))).collect());
+    }
+    if let wanted @ [_, ..] = pick!(Session).as_slice() {
+        let sessions = security::sessions(ctx).await?.into_iter().filter(|session| wanted.contains(&session.id));
+        add(sessions.map(|node| (node.id.to_string(), Node::Session(node))).collect());
+    }
+    if let wanted @ [_, ..] = pick!(ApiKey).as_slice() {
+        let keys = api_keys::load_visible(app, &actor, wanted).await?;
+        add(keys.into_iter().map(|node| (node.id.to_string(), Node::ApiKey(node))).collect());
     }
     if let wanted @ [_, ..] = pick!(Event).as_slice() {
         let rows = events::load_visible(app, &actor, wanted).await?;

@@ -57,9 +57,14 @@ impl User {
         &self.row.username
     }
 
+    /// Whether the person is gone: what is left is an id that names nobody.
+    async fn erased(&self) -> bool {
+        self.row.erased_at.is_some()
+    }
+
     /// Readable by the user, and by those who may invite users to an account that both share.
     async fn email(&self) -> Option<&str> {
-        self.shows_email.then_some(self.row.email.as_str())
+        (self.shows_email && self.row.erased_at.is_none()).then_some(self.row.email.as_str())
     }
 }
 

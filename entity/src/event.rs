@@ -2,7 +2,7 @@
 //!
 //! An event holds ids, never names: a name is looked up when the event is read, so an erased person is gone from it too.
 
-use crate::{AccountId, EventId, Moment, UserId};
+use crate::{AccountId, ApiKeyId, EventId, Moment, UserId};
 use sea_orm::entity::prelude::*;
 
 /// One thing that happened.
@@ -20,6 +20,8 @@ pub struct Model {
     pub actor_id: Option<UserId>,
     /// The agency, when the actor acted through a connection.
     pub via_id: Option<AccountId>,
+    /// The API key that the actor used, where it was no session.
+    pub api_key_id: Option<ApiKeyId>,
     /// What it happened to: an id of the table that [`EventKind::subject`] tells.
     pub subject_id: Uuid,
     /// The value before, where one changed.
@@ -49,6 +51,8 @@ pub enum Subject {
     Connection,
     /// A session.
     Session,
+    /// An API key.
+    ApiKey,
 }
 
 macro_rules! kinds {
@@ -82,14 +86,54 @@ kinds! {
     SignedOut Session "signed_out";
     /// A refresh token that had been replaced was used again, so its session was ended.
     RefreshTokenReused Session "refresh_token_reused";
+    /// A user or an operator ended a session.
+    SessionRevoked Session "session_revoked";
+    /// A user ended all sessions but one.
+    OtherSessionsRevoked Session "other_sessions_revoked";
+    /// A user took another password.
+    PasswordChanged User "password_changed";
+    /// Somebody asked for a link to take another password.
+    PasswordResetRequested User "password_reset_requested";
+    /// A user took another password by the link in a mail.
+    PasswordReset User "password_reset";
+    /// A user asked to take another address.
+    EmailChangeRequested User "email_change_requested";
+    /// A user took another address, and proved that it is theirs.
+    EmailChanged User "email_changed";
+    /// A user asked for another link to verify their address.
+    VerificationResent User "verification_resent";
+    /// A user changed their name or username.
+    ProfileChanged User "profile_changed";
+    /// From now on a user's sign-in asks for a code.
+    TwoFactorEnabled User "two_factor_enabled";
+    /// A user's sign-in asks for no code any more.
+    TwoFactorDisabled User "two_factor_disabled";
+    /// An operator switched a user's two-factor off.
+    TwoFactorReset User "two_factor_reset";
+    /// A user got new recovery codes, in the place of all before.
+    RecoveryCodesRegenerated User "recovery_codes_regenerated";
+    /// A recovery code was used.
+    RecoveryCodeUsed User "recovery_code_used";
+    /// A user was erased.
+    UserErased User "user_erased";
+    /// A user left an account.
+    UserLeft User "user_left";
+    /// An API key was made.
+    ApiKeyCreated ApiKey "api_key_created";
+    /// An API key was deleted.
+    ApiKeyRevoked ApiKey "api_key_revoked";
     /// An account was opened.
     AccountOpened Account "account_opened";
+    /// An account was closed.
+    AccountClosed Account "account_closed";
     /// An account's plan changed.
     PlanChanged Account "plan_changed";
     /// Somebody was invited to the account.
     UserInvited Invitation "user_invited";
     /// An invited person joined the account.
     UserJoined Member "user_joined";
+    /// An invitation was taken back, or the invited person is gone.
+    InvitationCanceled Invitation "invitation_canceled";
     /// Nobody answered an invitation in time.
     InvitationExpired Invitation "invitation_expired";
     /// The account joined the partner program.
@@ -102,6 +146,8 @@ kinds! {
     ClientAccessApproved Connection "client_access_approved";
     /// A client turned an agency down.
     ClientAccessDeclined Connection "client_access_declined";
+    /// A request for access was taken back, or the person asked is gone.
+    ClientAccessCanceled Connection "client_access_canceled";
     /// Nobody answered a request for access in time.
     ClientAccessExpired Connection "client_access_expired";
     /// A client changed the highest level that an agency gets.

@@ -165,6 +165,8 @@ ids! {
     PlaceId Place "place";
     /// A session.
     SessionId Session "session";
+    /// An API key.
+    ApiKeyId ApiKey "apikey";
     /// An event.
     EventId Event "event";
     /// An e-mail in the outbox.

@@ -4,6 +4,7 @@
 //! is built elsewhere, field by field, so that a column can't leak. Only the words that both share live here: ids and enums.
 
 pub mod account;
+pub mod api_key;
 pub mod connection;
 pub mod event;
 pub mod ids;
@@ -14,6 +15,7 @@ pub mod log_entry;
 pub mod mail;
 pub mod member;
 pub mod place;
+pub mod recovery_code;
 pub mod session;
 pub mod user;
 

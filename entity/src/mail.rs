@@ -63,6 +63,27 @@ pub enum MailKind {
     AccessDeclined,
     /// The other side ended a connection.
     ConnectionEnded,
+    /// Take another password by this link.
+    ResetPassword,
+    /// Your password was changed.
+    PasswordChanged,
+    /// Your address was changed; to the former one.
+    EmailChanged,
+    /// Your two-factor was switched on or off, or its codes changed.
+    TwoFactorChanged,
+    /// Somebody signed in as you, with a program that is new.
+    NewSignIn,
+    /// A refresh token of yours was used twice.
+    RefreshTokenReused,
+    /// An API key was made in your name.
+    ApiKeyCreated,
+}
+
+impl MailKind {
+    /// Its name, as the mailbox has it.
+    pub fn name(self) -> String {
+        self.to_value()
+    }
 }
 
 /// What the mail server said.

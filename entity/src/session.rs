@@ -28,8 +28,17 @@ pub struct Model {
     pub created_at: Moment,
     /// When it was last used to get an access token.
     pub last_used_at: Moment,
-    /// When it ended: signed out, or a used refresh token came back.
+    /// When it ended: signed out, revoked, or a used refresh token came back.
     pub ended_at: Option<Moment>,
+    /// When the password or a code was last given again; none: when it began.
+    pub authenticated_at: Option<Moment>,
+}
+
+impl Model {
+    /// When its user last proved who they are.
+    pub fn proved_at(&self) -> Moment {
+        self.authenticated_at.unwrap_or(self.created_at)
+    }
 }
 
 /// None: joins are written where they are needed.

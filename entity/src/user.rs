@@ -30,6 +30,22 @@ pub struct Model {
     pub last_account_id: Option<AccountId>,
     /// When they signed up.
     pub created_at: Moment,
+    /// Which link verifies the address: each change of it raises this.
+    pub email_version: i64,
+    /// The address that they change to, until they have proved that it is theirs.
+    pub pending_email: Option<String>,
+    /// What makes that one one identity.
+    pub pending_email_key: Option<String>,
+    /// Which links reset the password: each use of one raises this.
+    pub reset_version: i64,
+    /// Since when a sign-in asks for a code.
+    pub two_factor_since: Option<Moment>,
+    /// Which secret the codes are made of: each beginning raises this.
+    pub two_factor_version: i64,
+    /// The time step of the last code that was taken: none counts twice.
+    pub two_factor_step: i64,
+    /// When they were erased: what is left is an id that names nobody.
+    pub erased_at: Option<Moment>,
 }
 
 /// None: joins are written where they are needed.

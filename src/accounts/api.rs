@@ -4,6 +4,7 @@ use super::ops;
 use crate::{
     actor::Actor,
     api::{Answer, Ask, Connection, Guarded, PageArgs, answer},
+    api_keys::api::{self as api_keys, ApiKeyEdge},
     connections::{self, api::ClientConnectionEdge},
     db::{Sql, model, select},
     error::Result,
@@ -154,6 +155,21 @@ impl Account {
     async fn invitation_quota(&self, ctx: &Context<'_>) -> async_graphql::Result<Quota> {
         let limit = ctx.app().config.invitations_per_day;
         Ok(Quota::of(ctx, Counted::Invitations, self.row.id, limit).await?)
+    }
+
+    /// The account's API keys, newest first.
+    #[needs(AddOrAccessApiKeys)]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    async fn api_keys(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> async_graphql::Result<Connection<ApiKeyEdge>> {
+        let page = PageArgs { first, after, last, before };
+        Ok(api_keys::list(ctx, self.row.id, &page).await?)
     }
 
     /// What happened in the account, newest first.

@@ -15,7 +15,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const USUAL_FILE: &str = "keyholder.toml";
 
 /// Every setting: its key, and its name in the environment. Its flag is the key with dashes.
-pub(super) const SETTINGS: [(&str, &str); 39] = [
+pub(super) const SETTINGS: [(&str, &str); 40] = [
     ("listen", "KEYHOLDER_LISTEN"),
     ("database_url", "DATABASE_URL"),
     ("smtp_url", "SMTP_URL"),
@@ -32,6 +32,7 @@ pub(super) const SETTINGS: [(&str, &str); 39] = [
     ("plan_changes", "KEYHOLDER_PLAN_CHANGES"),
     ("invitations_per_day", "KEYHOLDER_INVITATIONS_PER_DAY"),
     ("client_requests_per_day", "KEYHOLDER_CLIENT_REQUESTS_PER_DAY"),
+    ("resend_interval", "KEYHOLDER_RESEND_INTERVAL"),
     ("sign_in_throttle", "KEYHOLDER_SIGN_IN_THROTTLE"),
     ("trusted_proxies", "KEYHOLDER_TRUSTED_PROXIES"),
     ("client_timeout", "KEYHOLDER_CLIENT_TIMEOUT"),

@@ -4,6 +4,7 @@ use super::{ops::addressed_users, rules};
 use crate::{
     accounts::rules::assignable,
     actor::{Actor, Caller, member_of},
+    api_keys,
     app::{App, Outgoing, Tx},
     db::{Sql, by_id},
     error::{Denied, Error, Result, UserError, UserErrorCode},
@@ -218,6 +219,9 @@ pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId)
         let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now()).push(" WHERE id = ").bind(id);
         sql.run(tx.db()).await?;
         Sql::new("DELETE FROM places WHERE connection_id = ").bind(id).run(tx.db()).await?;
+        if let Some(client) = row.client_id {
+            api_keys::ops::delete_through(tx, client, row.agency_id).await?;
+        }
         let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
         let ended = actor.did(EventKind::ClientAccessEnded, id.0).from(by.name());
         let event = tx.append(ended, logs);

@@ -191,6 +191,14 @@ async fn send(tx: &Tx, actor: &Actor, requests: &[connection::Model], addressed:
     tx.mail(&mails.collect::<Vec<_>>()).await
 }
 
+/// Takes a request back, for the reason that the event tells. Its agency is held.
+pub async fn withdraw(tx: &Tx, row: &connection::Model, why: Happening) -> Result<()> {
+    let sql = Sql::new("UPDATE connections SET status = ").bind(ConnectionStatus::Canceled).push(", decided_at = ");
+    sql.bind(tx.now()).push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
+    tx.append(why, [LogId::from(row.agency_id)]);
+    Ok(())
+}
+
 /// Writes down that these have expired (E6). Their agencies are held.
 pub async fn expire(tx: &Tx, rows: &[connection::Model]) -> Result<()> {
     if rows.is_empty() {

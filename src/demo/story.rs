@@ -13,7 +13,7 @@ use crate::{
     app::App,
     connections::{decide, ops as connections},
     error::{Fault, Result, UserError},
-    identity::{ops::Device, sign_up},
+    identity::{address, ops::Device, sign_up},
     invitations::ops as invitations,
     keys::LinkOrId,
     keys::Ticket,
@@ -188,7 +188,7 @@ impl Story<'_> {
         outbox::send_due(self.app).await?;
         self.move_by(TimeDelta::minutes(2));
         let token = self.newest_token(owner.address, "verify_email")?;
-        sign_up::verify_email(self.app, &self.caller(owner.address)?, &token).await?;
+        address::verify_email(self.app, &self.caller(owner.address)?, &token).await?;
         if account.plan != Plan::Free {
             self.move_by(TimeDelta::minutes(5));
             accounts::ops::change_plan(self.app, &self.caller(owner.address)?, account.plan).await?;

@@ -5,6 +5,7 @@ use crate::{
     accounts::api::{self as accounts, Account},
     actor::Actor,
     api::{Ask, Asked, Connection, Edge, PageArgs, Window},
+    api_keys::api::{self as api_keys, ApiKey},
     app::App,
     connections::{self, view::ClientConnection},
     db::{Sql, columns, model},
@@ -16,7 +17,7 @@ use crate::{
 };
 use async_graphql::{Context, SimpleObject};
 use entity::{
-    AccountId, ConnectionId, EventId, InvitationId, LogId, MemberId, Moment, UserId,
+    AccountId, ApiKeyId, ConnectionId, EventId, InvitationId, LogId, MemberId, Moment, UserId,
     event::{self, EventKind, Subject},
     member, user,
 };
@@ -38,6 +39,8 @@ pub struct Event {
     actor: Option<User>,
     /// The agency, when the actor acted through a connection.
     via: Option<Account>,
+    /// The API key that the actor used, where it was no session.
+    api_key: Option<ApiKeyId>,
     /// What it happened to; null when it is gone, was a session, or is not for the viewer to see.
     subject: Option<Box<Node>>,
     /// The value before, where one changed.
@@ -131,6 +134,7 @@ struct Subjects {
     members: HashMap<MemberId, AccountUser>,
     invitations: HashMap<InvitationId, Invitation>,
     connections: HashMap<ConnectionId, ClientConnection>,
+    api_keys: HashMap<ApiKeyId, ApiKey>,
 }
 
 impl Subjects {
@@ -148,12 +152,14 @@ impl Subjects {
             invitations::load_visible(app, actor, &ids(Subject::Invitation).map(InvitationId).collect::<Vec<_>>()).await?;
         let connections =
             connections::view::load_visible(app, actor, &ids(Subject::Connection).map(ConnectionId).collect::<Vec<_>>()).await?;
+        let api_keys = api_keys::load_visible(app, actor, &ids(Subject::ApiKey).map(ApiKeyId).collect::<Vec<_>>()).await?;
         Ok(Self {
             accounts,
             users,
             members: members.into_iter().map(|member| (member.id, member)).collect(),
             invitations: invitations.into_iter().map(|invitation| (invitation.id, invitation)).collect(),
             connections: connections.into_iter().map(|connection| (connection.id, connection)).collect(),
+            api_keys: api_keys.into_iter().map(|key| (key.id, key)).collect(),
         })
     }
 
@@ -164,6 +170,7 @@ impl Subjects {
             Subject::Member => self.members.get(&MemberId(id)).cloned().map(Node::AccountUser),
             Subject::Invitation => self.invitations.get(&InvitationId(id)).cloned().map(Node::Invitation),
             Subject::Connection => self.connections.get(&ConnectionId(id)).cloned().map(Node::ClientConnection),
+            Subject::ApiKey => self.api_keys.get(&ApiKeyId(id)).cloned().map(Node::ApiKey),
             Subject::Session => None,
         }
     }
@@ -207,8 +214,9 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         Some(Node::AccountUser(member)) => (member.user.title(), ""),
         Some(Node::Invitation(invitation)) => (invitation.address(), ""),
         Some(Node::ClientConnection(connection)) => (connection.agency_name(), connection.client_name()),
-        Some(Node::ConnectionUser(_) | Node::Event(_)) | None if about_connection => ("an agency", "a client"),
-        Some(Node::ConnectionUser(_) | Node::Event(_)) | None => ("somebody", ""),
+        Some(Node::ApiKey(key)) => (key.title(), ""),
+        _ if about_connection => ("an agency", "a client"),
+        _ => ("somebody", ""),
     };
     let names = Names {
         actor: actor.as_ref().map(|user| user.title().to_owned()).or_else(|| event.actor_id.map(|_| "Somebody".to_owned())),
@@ -224,6 +232,7 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         summary: summary(event.kind, &names),
         actor,
         via,
+        api_key: event.api_key_id.filter(|_| !hidden),
         subject: subject.map(Box::new),
         before: event.before.clone(),
         after: event.after.clone().filter(|after| !after.is_empty()),

@@ -1,6 +1,7 @@
 //! Identity in the API: who the viewer is and where they can act, and the mutations of signing up and in.
 
 use super::{
+    address,
     ops::{self, Credentials, Device, SignIn, SignedIn},
     sign_up::{self, SignUp},
     viewer::Viewer,
@@ -64,6 +65,9 @@ pub struct SignInInput {
     /// The password.
     #[graphql(secret)]
     password: String,
+    /// A one-time code, or a recovery code.
+    #[graphql(secret)]
+    code: Option<String>,
     /// What kind of client this is.
     client: Option<SessionClient>,
     /// Act in this account; else the one last used.
@@ -190,14 +194,14 @@ impl IdentityMutation {
 
     /// Prove that a mailbox is one's own. Ends the user's other sessions, which somebody else may have begun. Public.
     async fn verify_email(&self, ctx: &Context<'_>, input: VerifyEmailInput) -> Answer<VerifyEmail> {
-        let verified = by_link(ctx, true, Box::pin(sign_up::verify_email(ctx.app(), ctx.caller(), &input.token))).await;
+        let verified = by_link(ctx, true, Box::pin(address::verify_email(ctx.app(), ctx.caller(), &input.token))).await;
         answer(verified.map(|user| VerifyEmail { user: Some(User::oneself(user)) }))
     }
 
     /// Sign in. Public.
     async fn sign_in(&self, ctx: &Context<'_>, input: SignInInput) -> Answer<Entered> {
-        let SignInInput { login, password, client, account_id } = input;
-        let input = SignIn { login, password, account: account_id, device: device(ctx, client) };
+        let SignInInput { login, password, code, client, account_id } = input;
+        let input = SignIn { login, password, code, account: account_id, device: device(ctx, client) };
         answer(ops::sign_in(ctx.app(), ctx.caller(), input).await.map(Entered::from))
     }
 

@@ -1,9 +1,15 @@
 //! Identity: signing up and in, verified addresses, sessions, and switching between accounts.
 
+pub mod address;
 pub mod api;
 pub mod ops;
 pub mod passwords;
+pub mod profile;
+pub mod recovery;
 pub mod rules;
+pub mod security;
 pub mod sign_up;
 pub mod throttle;
+pub mod totp;
+pub mod two_factor;
 pub mod viewer;

@@ -1,15 +1,20 @@
 //! What happens to sessions: signing in, coming back, switching accounts, signing out.
 
-use super::rules::{self, Refresh};
+use super::{
+    rules::{self, Refresh},
+    two_factor::{takes, wrong_code},
+};
 use crate::{
-    actor::{Actor, Caller, SEAT_COLUMNS, Seat},
-    app::{App, Happening, Tx},
+    actor::{Caller, SEAT_COLUMNS, Seat},
+    app::{App, Happening, Outgoing, Tx},
     db::{Sql, by_id, model, select},
     error::{Denied, Error, Fault, Result, UserError, UserErrorCode},
     keys::{Keys, Purpose, Ticket},
     text,
 };
-use entity::{AccountId, ConnectionId, LogId, Moment, SessionId, UserId, event::EventKind, session, user};
+use entity::{
+    AccountId, ConnectionId, EventId, LogId, Moment, SessionId, UserId, event::EventKind, mail::MailKind, session, user,
+};
 use sea_orm::{EntityTrait, IntoActiveModel};
 
 /// What a client keeps after signing in.
@@ -32,6 +37,10 @@ pub struct SignedIn {
     pub seat: Option<Seat>,
     /// What the client keeps.
     pub credentials: Credentials,
+    /// The session.
+    pub session: SessionId,
+    /// What tells of its beginning, if it begins.
+    event: Option<EventId>,
 }
 
 /// A device that signs in.
@@ -41,6 +50,13 @@ pub struct Device {
     pub client: session::SessionClient,
     /// As it calls itself.
     pub user_agent: Option<String>,
+}
+
+impl Device {
+    /// As it calls itself, in what we keep of that.
+    fn agent(&self) -> Option<String> {
+        self.user_agent.as_deref().map(|agent| agent.chars().filter(|c| !c.is_control()).take(200).collect())
+    }
 }
 
 /// The user of an id that is known to be one.
@@ -62,21 +78,22 @@ pub(super) async fn begin_session(
         generation: 0,
         rotated_at: tx.now(),
         client: device.client,
-        user_agent: device.user_agent.as_deref().map(|agent| agent.chars().filter(|c| !c.is_control()).take(200).collect()),
+        user_agent: device.agent(),
         account_id: seat.as_ref().map(|seat| seat.account.id),
         via_id: via(seat.as_ref()),
         created_at: tx.now(),
         last_used_at: tx.now(),
         ended_at: None,
+        authenticated_at: None,
     };
     session::Entity::insert(session.clone().into_active_model()).exec_without_returning(tx.db()).await?;
     if session.via_id.is_none() {
         remember_account(tx, user.id, session.account_id).await?;
     }
-    tx.append(Happening::by(user.id, None, EventKind::SignedIn, session.id.0), [user.id.into()]);
+    let event = tx.append(Happening::by(user.id, None, EventKind::SignedIn, session.id.0), [user.id.into()]);
     let refresh = refresh_token(&app.keys, session.id, session.generation);
     let credentials = credentials(app, &session, seat.as_ref(), tx.now(), Some(refresh))?;
-    Ok(SignedIn { user, seat, credentials })
+    Ok(SignedIn { user, seat, credentials, session: session.id, event: Some(event) })
 }
 
 async fn remember_account(tx: &Tx, user: UserId, account: Option<AccountId>) -> Result<()> {
@@ -119,6 +136,8 @@ pub struct SignIn {
     pub login: String,
     /// Password.
     pub password: String,
+    /// A one-time code or a recovery code.
+    pub code: Option<String>,
     /// Where to act; else where they last did.
     pub account: Option<AccountId>,
     /// Their device.
@@ -133,24 +152,59 @@ pub async fn sign_in(app: &App, caller: &Caller, input: SignIn) -> Result<Signed
     };
     let sql = select::<user::Entity>("u").push(&format!(" WHERE u.{column} = ")).bind(key.as_str());
     let user: Option<user::Model> = sql.one(app.reader(), model("u")).await?;
+    let wrong = || UserError::new(UserErrorCode::WrongCredentials, "The login or the password is wrong.");
     // By the person, so that a username gives no more tries than an address.
     let whom = user.as_ref().map_or(Err(&key), |user| Ok(user.id));
     let attempt = app.throttle.secret(whom, caller.address())?;
     let fits = app.hasher.verify(&input.password, user.as_ref().map(|user| user.password_hash.as_str())).await;
     let (fits, attempt) = attempt.of(fits)?;
     let Some(user) = user.filter(|_| fits) else {
-        return Err(UserError::new(UserErrorCode::WrongCredentials, "The login or the password is wrong.").into());
+        return Err(wrong().into());
     };
-    attempt.succeeded();
-    app.tx(async |tx| {
-        tx.hold(vec![user.id.into()]).await?;
-        let seat = match input.account {
-            Some(account) => Some(way_in(tx, user.id, account, None).await?.ok_or_else(|| no_account("accountId"))?),
-            None => usual_seat(tx, &user).await?,
-        };
-        begin_session(app, tx, user.clone(), seat, &input.device).await
-    })
-    .await
+    let signed_in = app
+        .tx(async |tx| {
+            tx.hold(vec![user.id.into()]).await?;
+            let now = find_user(tx, user.id).await?;
+            // Changed or erased while it was compared.
+            if now.password_hash != user.password_hash {
+                return Err(wrong().into());
+            }
+            second_factor(app, tx, &now, input.code.as_deref()).await?;
+            let seat = match input.account {
+                Some(account) => Some(way_in(tx, now.id, account, None).await?.ok_or_else(|| no_account("accountId"))?),
+                None => usual_seat(tx, &now).await?,
+            };
+            let news = is_new_device(tx, &now, &input.device).await?;
+            let signed_in = begin_session(app, tx, now, seat, &input.device).await?;
+            if let Some(event) = signed_in.event.filter(|_| news) {
+                tx.mail(&[Outgoing::to_user(&signed_in.user, MailKind::NewSignIn, event, signed_in.session.0)]).await?;
+            }
+            Ok(signed_in)
+        })
+        .await;
+    attempt.unless_wrong(signed_in)
+}
+
+/// Whether a user signs in with a program that they have never signed in with.
+async fn is_new_device(tx: &Tx, user: &user::Model, device: &Device) -> Result<bool> {
+    let sql = Sql::new("SELECT count(*) FROM sessions WHERE user_id = ").bind(user.id).push(" AND client = ").bind(device.client);
+    let sql = match device.agent() {
+        Some(agent) => sql.push(" AND user_agent = ").bind(agent),
+        None => sql.push(" AND user_agent IS NULL"),
+    };
+    Ok(sql.count(tx.db()).await? == 0)
+}
+
+/// Asks for a code where two-factor is on.
+async fn second_factor(app: &App, tx: &Tx, user: &user::Model, code: Option<&str>) -> Result<()> {
+    if user.two_factor_since.is_none() {
+        return Ok(());
+    }
+    let Some(code) = code else {
+        let why = "Two-factor is on: give a code of your device, or a recovery code.";
+        return Err(UserError::new(UserErrorCode::TwoFactorCodeRequired, why).at(["code"]).into());
+    };
+    if takes(app, tx, user, code).await? { Ok(()) } else { Err(wrong_code("code").into()) }
 }
 
 fn no_account(field: &str) -> Error {
@@ -217,14 +271,19 @@ pub async fn refresh(app: &App, token: &str, account: Option<AccountId>) -> Resu
                 Refresh::Repeat => {}
                 Refresh::Unknown => return Err(ended()),
                 // The session's end has to stand, so this is no error yet.
-                Refresh::Reuse => return end_session(tx, &session, EventKind::RefreshTokenReused, None).await.map(|()| None),
+                Refresh::Reuse => {
+                    let event = end_session(tx, &session, Happening::by_itself(EventKind::RefreshTokenReused, id.0)).await?;
+                    let user = find_user(tx, session.user_id).await?;
+                    let mail = Outgoing::to_user(&user, MailKind::RefreshTokenReused, event, id.0);
+                    return tx.mail(&[mail]).await.map(|()| None);
+                }
             }
             let user = find_user(tx, session.user_id).await?;
             let seat = seat_of_session(tx, &session, account).await?;
             save_use(tx, &mut session, seat.as_ref()).await?;
             let next = refresh_token(&app.keys, session.id, session.generation);
             let credentials = credentials(app, &session, seat.as_ref(), tx.now(), Some(next))?;
-            Ok(Some(SignedIn { user, seat, credentials }))
+            Ok(Some(SignedIn { user, seat, credentials, session: session.id, event: None }))
         })
         .await?;
     refreshed.ok_or_else(ended)
@@ -255,19 +314,62 @@ async fn save_use(tx: &Tx, session: &mut session::Model, seat: Option<&Seat>) ->
     Ok(())
 }
 
-async fn end_session(tx: &Tx, session: &session::Model, kind: EventKind, actor: Option<UserId>) -> Result<()> {
+async fn end_session(tx: &Tx, session: &session::Model, why: Happening) -> Result<EventId> {
     Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now()).push(" WHERE id = ").bind(session.id).run(tx.db()).await?;
-    let ended =
-        actor.map_or_else(|| Happening::by_itself(kind, session.id.0), |user| Happening::by(user, None, kind, session.id.0));
-    tx.append(ended, [LogId::from(session.user_id)]);
+    Ok(tx.append(why, [LogId::from(session.user_id)]))
+}
+
+/// Ends all sessions of a user but `keep`. The event of what ends them is the caller's.
+pub async fn end_sessions(tx: &Tx, user: UserId, keep: Option<SessionId>) -> Result<()> {
+    let end =
+        Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now()).push(" WHERE ended_at IS NULL AND user_id = ").bind(user);
+    let end = match keep {
+        Some(keep) => end.push(" AND id <> ").bind(keep),
+        None => end,
+    };
+    end.run(tx.db()).await?;
     Ok(())
+}
+
+/// A user's sessions that have not ended, the one last used first: a hundred at most.
+pub async fn live_sessions(app: &App, user: UserId) -> Result<Vec<session::Model>> {
+    let sql = select::<session::Entity>("s").push(" WHERE s.ended_at IS NULL AND s.user_id = ").bind(user);
+    let sql = sql.push(" AND s.last_used_at > ").bind(app.now() - rules::SESSION_TTL);
+    sql.push(" ORDER BY s.last_used_at DESC, s.id DESC LIMIT 100").all(app.reader(), model("s")).await
+}
+
+/// Ends one of the user's sessions, for every later request and open socket (I3).
+pub async fn revoke_session(app: &App, caller: &Caller, id: SessionId) -> Result<SessionId> {
+    app.tx(async |tx| {
+        let actor = tx.person(caller, Vec::new()).await?;
+        let unknown = || UserError::new(UserErrorCode::NotFound, "You have no such session.").at(["sessionId"]);
+        let session = by_id::<session::Entity>(tx.db(), id).await?;
+        let session = session.filter(|session| session.user_id == actor.user.id && session.ended_at.is_none());
+        let session = session.ok_or_else(unknown)?;
+        end_session(tx, &session, actor.did(EventKind::SessionRevoked, id.0)).await?;
+        Ok(id)
+    })
+    .await
+}
+
+/// Ends all sessions of the user but the one that asks.
+pub async fn revoke_other_sessions(app: &App, caller: &Caller) -> Result<()> {
+    app.tx(async |tx| {
+        let actor = tx.person(caller, Vec::new()).await?;
+        let own = actor.session()?.id;
+        end_sessions(tx, actor.user.id, Some(own)).await?;
+        tx.append(actor.did(EventKind::OtherSessionsRevoked, own.0), [actor.user.id.into()]);
+        Ok(())
+    })
+    .await
 }
 
 /// Ends the session that asks, for every later request and open socket (I3).
 pub async fn sign_out(app: &App, caller: &Caller) -> Result<()> {
     app.tx(async |tx| {
-        let actor = tx.actor(caller, Vec::new()).await?;
-        end_session(tx, &actor.session, EventKind::SignedOut, Some(actor.user.id)).await
+        let actor = tx.person(caller, Vec::new()).await?;
+        let session = actor.session()?;
+        end_session(tx, session, actor.did(EventKind::SignedOut, session.id.0)).await.map(drop)
     })
     .await
 }
@@ -280,14 +382,16 @@ pub async fn switch_account(
     connection: Option<ConnectionId>,
 ) -> Result<SignedIn> {
     app.tx(async |tx| {
-        let Actor { user, mut session, .. } = tx.actor(caller, Vec::new()).await?;
+        let actor = tx.person(caller, Vec::new()).await?;
+        let mut session = actor.session()?.clone();
+        let user = actor.user;
         let seat = way_in(tx, user.id, account, connection).await?;
         let field = if connection.is_some() { "connectionId" } else { "accountId" };
         let seat = seat.ok_or_else(|| no_account(field))?;
         save_use(tx, &mut session, Some(&seat)).await?;
         remember_account(tx, user.id, seat.via.is_none().then_some(seat.account.id).or(user.last_account_id)).await?;
         let credentials = credentials(app, &session, Some(&seat), tx.now(), None)?;
-        Ok(SignedIn { user, seat: Some(seat), credentials })
+        Ok(SignedIn { user, seat: Some(seat), credentials, session: session.id, event: None })
     })
     .await
 }

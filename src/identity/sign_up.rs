@@ -1,20 +1,20 @@
-//! What happens when somebody becomes a user, and proves that the mailbox is theirs (I1).
+//! What happens when somebody becomes a user (I1).
 
 use super::{
+    address::{mark_verified, send_link},
     ops::{Device, SignedIn, begin_session, find_user},
     throttle::Tried,
 };
 use crate::{
     accounts,
     actor::Caller,
-    app::{App, Happening, Outgoing, Tx},
-    db::{OnTaken, Sql, by_id},
+    app::{App, Happening, Tx},
+    db::{OnTaken, Sql},
     error::{Error, Fault, Result, UserError, UserErrorCode},
     invitations,
-    keys::{Keys, Purpose},
     text::{self, Email},
 };
-use entity::{SessionId, UserId, event::EventKind, mail::MailKind, user};
+use entity::{UserId, event::EventKind, user};
 use sea_orm::{EntityTrait, IntoActiveModel};
 use uuid::Uuid;
 
@@ -65,7 +65,7 @@ pub async fn sign_up(app: &App, caller: &Caller, input: SignUp) -> Result<Signed
         // An accepted invitation's link has verified the address that it was sent to (I1).
         let user = find_user(tx, user.id).await?;
         if user.email_verified_at.is_none() {
-            tx.mail(&[Outgoing::to_user(&user, MailKind::VerifyEmail, event, user.id.0)]).await?;
+            send_link(tx, &user, event).await?;
         }
         begin_session(app, tx, user, Some(seat), &input.device).await
     })
@@ -105,6 +105,14 @@ async fn insert_user(
         password_hash: password_hash.to_owned(),
         last_account_id: None,
         created_at: tx.now(),
+        email_version: 0,
+        pending_email: None,
+        pending_email_key: None,
+        reset_version: 0,
+        two_factor_since: None,
+        two_factor_version: 0,
+        two_factor_step: 0,
+        erased_at: None,
     };
     // Of two who sign up at once the database lets one in. It says which key was taken; a username that nobody chose is no
     // reason to refuse anybody, so the work is run again and finds another.
@@ -133,48 +141,4 @@ async fn free_username(tx: &Tx, name: &str) -> Result<(String, String)> {
     // Of the clock's id only the random end, so that it tells nothing.
     let unique = format!("{base}.{:08x}", tx.id::<Uuid>().as_u128() & 0xffff_ffff);
     Ok((unique.clone(), unique))
-}
-
-/// Proves that the mailbox is the user's.
-///
-/// Whoever signed up with an address that is not theirs must not stay signed in once its owner proves it, so every
-/// session but the one that asks ends (I1).
-pub async fn verify_email(app: &App, caller: &Caller, token: &str) -> Result<user::Model> {
-    let invalid = || UserError::new(UserErrorCode::NotFound, "This link is not valid. Ask for a new one.").at(["token"]);
-    let id = UserId(Keys::link_id(token).ok_or_else(invalid)?);
-    if !app.keys.is_link(token, Purpose::VerifyEmail, id.0, 0) {
-        return Err(invalid().into());
-    }
-    let session = caller.actor(app).await.ok().filter(|actor| actor.user.id == id).map(|actor| actor.session.id);
-    app.tx(async |tx| {
-        tx.hold(vec![id.into()]).await?;
-        let user = by_id::<user::Entity>(tx.db(), id).await?;
-        let user = user.ok_or_else(invalid)?;
-        if user.email_verified_at.is_some() {
-            // A link works once; for the user themself, opening it again is no mistake.
-            if session.is_none() {
-                let why = "This link was used already: the address is verified.";
-                return Err(UserError::new(UserErrorCode::Expired, why).at(["token"]).into());
-            }
-            return Ok(user);
-        }
-        mark_verified(tx, &user, session).await?;
-        find_user(tx, id).await
-    })
-    .await
-}
-
-/// Writes that the user's address is theirs, and ends every session but `keep`.
-pub(crate) async fn mark_verified(tx: &Tx, user: &user::Model, keep: Option<SessionId>) -> Result<()> {
-    Sql::new("UPDATE users SET email_verified_at = ").bind(tx.now()).push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
-    let end =
-        Sql::new("UPDATE sessions SET ended_at = ").bind(tx.now()).push(" WHERE ended_at IS NULL AND user_id = ").bind(user.id);
-    match keep {
-        Some(keep) => end.push(" AND id <> ").bind(keep),
-        None => end,
-    }
-    .run(tx.db())
-    .await?;
-    tx.append(Happening::by(user.id, None, EventKind::EmailVerified, user.id.0), [user.id.into()]);
-    Ok(())
 }

@@ -200,6 +200,16 @@ impl Try<'_> {
         }
     }
 
+    /// With what came of it: a wrong password or code is a failure, and any other error is none.
+    pub fn unless_wrong<T>(self, outcome: Result<T>) -> Result<T> {
+        match &outcome {
+            Ok(_) => self.succeeded(),
+            Err(Error::User(error)) if error.code.is_wrong_secret() => {}
+            Err(_) => self.undone(),
+        }
+        outcome
+    }
+
     /// It was never looked at.
     pub fn undone(self) {
         let mut counts = self.throttle.lock();

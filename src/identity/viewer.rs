@@ -1,8 +1,9 @@
 //! The viewer: who a request acts as, what they may do here and why, and everywhere they can switch to.
 
+use super::security::{self, Session};
 use crate::{
     accounts::api::Account,
-    actor::{Actor, Seat, seat_columns},
+    actor::{Actor, FRESH, Seat, is_fresh, seat_columns},
     api::{Ask, Asked, Connection, Edge, PageArgs},
     connections::{
         self,
@@ -11,13 +12,16 @@ use crate::{
     },
     db::{Sql, contains},
     error::{Denied, Result},
-    events::feed::Cursor,
+    events::{
+        api::{EventEdge, EventFilter},
+        feed::Cursor,
+    },
     invitations::{self, api::InvitationEdge},
     permission::{MATRIX, Permission},
     users::User,
 };
 use async_graphql::{Context, Object, SimpleObject};
-use entity::{AccountId, UserLevel};
+use entity::{AccountId, Moment, UserLevel, event::EventKind};
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
@@ -95,6 +99,48 @@ impl Viewer {
         after: Option<String>,
     ) -> async_graphql::Result<Connection<ClientConnectionEdge>> {
         Ok(connections::api::of_viewer(ctx, &PageArgs { first, after, ..PageArgs::default() }).await?)
+    }
+
+    /// The viewer's sessions that have not ended, the one last used first.
+    async fn sessions(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Session>> {
+        Ok(security::sessions(ctx).await?)
+    }
+
+    /// Whether signing in asks for a code.
+    async fn two_factor_enabled(&self) -> bool {
+        self.0.user.two_factor_since.is_some()
+    }
+
+    /// Whether the viewer's address is verified.
+    async fn email_verified(&self) -> bool {
+        self.0.user.email_verified_at.is_some()
+    }
+
+    /// The address that the viewer changes to, until it is verified.
+    async fn pending_email(&self) -> Option<&str> {
+        self.0.user.pending_email.as_deref()
+    }
+
+    /// Until when what asks for it takes it as proven who the viewer is; null when `reauthenticate` is needed.
+    async fn reauthenticated_until(&self, ctx: &Context<'_>) -> Option<Moment> {
+        let session = self.0.session().ok()?;
+        is_fresh(session, ctx.app().now()).then(|| session.proved_at() + FRESH)
+    }
+
+    /// What happened to the viewer's own login, newest first.
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    async fn activity(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        kinds: Option<Vec<EventKind>>,
+    ) -> async_graphql::Result<Connection<EventEdge>> {
+        let page = PageArgs { first, after, last, before };
+        let filter = EventFilter { kinds, ..EventFilter::default() };
+        Ok(crate::events::api::list(ctx, self.0.user.id.into(), &page, &filter).await?)
     }
 
     /// Where the viewer's own log stands: pass it as `after` to `accessRequestChanged`, and nothing falls between query and

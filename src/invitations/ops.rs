@@ -170,6 +170,14 @@ pub async fn expire(tx: &Tx, rows: &[invitation::Model]) -> Result<()> {
     Ok(())
 }
 
+/// Takes one back, for the reason that the event tells. Its account is held.
+pub async fn withdraw(tx: &Tx, row: &invitation::Model, why: Happening) -> Result<()> {
+    let sql = Sql::new("UPDATE invitations SET status = ").bind(InvitationStatus::Canceled).push(", decided_at = ");
+    sql.bind(tx.now()).push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
+    tx.append(why, [LogId::from(row.account_id)]);
+    Ok(())
+}
+
 /// The invitation of a link, with its account held; refused unless it can be answered.
 pub async fn pending_by_token(app: &App, tx: &Tx, token: &str, field: &str) -> Result<invitation::Model> {
     let unknown =
@@ -204,7 +212,7 @@ pub async fn accept_invitation(app: &App, caller: &Caller, named: LinkOrId<Invit
         rules::answerable(&row, tx.now(), field)?;
         let user = actor.user.clone();
         if user.email_verified_at.is_none() && user.email_key == row.email_key {
-            identity::sign_up::mark_verified(tx, &user, Some(actor.session.id)).await?;
+            identity::address::mark_verified(tx, &user, Some(actor.session()?.id)).await?;
         }
         join(tx, &user, row, field).await
     })
@@ -251,7 +259,7 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
     if row.email_key != user.email_key {
         tell_inviter(tx, &row, event).await?;
     }
-    Ok(Seat { account, level: row.level, via: None })
+    Ok(Seat { account, level: row.level, via: None, by_key: false })
 }
 
 /// Whoever invited one address learns that somebody with another has joined (U2).

@@ -7,14 +7,18 @@ use crate::{
     app::App,
     db::{Sql, by_id, columns, model},
     error::Result,
-    identity::rules::VERIFICATION_TTL,
+    identity::{
+        recovery::RESET_TTL,
+        rules::{VERIFICATION_TTL, device_name},
+    },
     keys::Purpose,
 };
 use entity::{
-    AccountId, UserId, UserLevel, account, connection, event,
+    AccountId, UserId, UserLevel, account, connection,
+    event::{self, EventKind},
     invitation::{self, InvitationStatus},
     mail::{self, MailKind},
-    user,
+    session, user,
 };
 
 /// What a mail says, and the token in its link; `None` when there is nothing to say any more.
@@ -27,6 +31,13 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         MailKind::AccessApproved | MailKind::AccessDeclined | MailKind::ConnectionEnded => {
             Ok(about_connection(app, mail).await?.map(|letter| (letter, None)))
         }
+        MailKind::ResetPassword => reset_password(app, mail).await,
+        MailKind::PasswordChanged
+        | MailKind::EmailChanged
+        | MailKind::TwoFactorChanged
+        | MailKind::NewSignIn
+        | MailKind::RefreshTokenReused
+        | MailKind::ApiKeyCreated => Ok(security(app, mail).await?.map(|letter| (letter, None))),
     }
 }
 
@@ -51,17 +62,74 @@ async fn account_name(app: &App, id: AccountId) -> Result<String> {
 }
 
 async fn verify_email(app: &App, mail: &mail::Model) -> Result<Linked> {
-    let Some(user) = by_id::<user::Entity>(app.reader(), mail.subject_id).await?.filter(|user| user.email_verified_at.is_none())
-    else {
+    let user = by_id::<user::Entity>(app.reader(), mail.subject_id).await?;
+    let unproven = |user: &user::Model| user.pending_email.is_some() || user.email_verified_at.is_none();
+    let Some(user) = user.filter(|user| unproven(user) && user.email_version == mail.version && user.erased_at.is_none()) else {
         return Ok(None);
     };
-    let token = app.keys.link(Purpose::VerifyEmail, user.id.0, mail.version);
-    let letter = Letter::VerifyEmail {
-        name: user.name,
-        link: link(app, "verify-email", &token),
-        expires_at: user.created_at + VERIFICATION_TTL,
-    };
+    let expires_at = mail.created_at + VERIFICATION_TTL;
+    let token = app.keys.timed_link(Purpose::VerifyEmail, user.id.0, mail.version, expires_at);
+    let letter = Letter::VerifyEmail { name: user.name, link: link(app, "verify-email", &token), expires_at };
     Ok(Some((letter, Some(token))))
+}
+
+/// Nobody may be there: who asks for a link learns nothing of that.
+async fn reset_password(app: &App, mail: &mail::Model) -> Result<Linked> {
+    let user = by_id::<user::Entity>(app.reader(), mail.subject_id).await?;
+    let stands = |user: &user::Model| user.reset_version == mail.version && user.email_key == mail.to_email_key;
+    let Some(user) = user.filter(stands) else { return Ok(None) };
+    let expires_at = mail.created_at + RESET_TTL;
+    let token = app.keys.timed_link(Purpose::ResetPassword, user.id.0, mail.version, expires_at);
+    let letter = Letter::ResetPassword { name: user.name, link: link(app, "reset-password", &token), expires_at };
+    Ok(Some((letter, Some(token))))
+}
+
+/// What was done to a login, of which its user hears whoever did it.
+async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
+    let event = by_id::<event::Entity>(app.reader(), mail.event_id).await?;
+    let user = match mail.user_id {
+        Some(id) => by_id::<user::Entity>(app.reader(), id).await?.filter(|user| user.erased_at.is_none()),
+        None => None,
+    };
+    let (Some(event), Some(user)) = (event, user) else { return Ok(None) };
+    let session = by_id::<session::Entity>(app.reader(), event.subject_id).await?;
+    let device = session.map(|session| device_name(session.client, session.user_agent.as_deref())).unwrap_or_default();
+    let (title, what) = match event.kind {
+        EventKind::PasswordReset => {
+            ("Your password was changed", "You have taken a new password by the link in a mail.".to_owned())
+        }
+        EventKind::PasswordChanged => ("Your password was changed", "You have changed your password.".to_owned()),
+        EventKind::EmailChanged => {
+            ("Your e-mail address was changed", format!("Your login's address is now {} instead of this one.", user.email))
+        }
+        EventKind::TwoFactorEnabled => {
+            ("Two-factor was switched on", "From now on, signing in asks for a code of your device.".to_owned())
+        }
+        EventKind::TwoFactorDisabled => {
+            ("Two-factor was switched off", "From now on, signing in asks for your password alone.".to_owned())
+        }
+        EventKind::TwoFactorReset => {
+            ("Two-factor was switched off", "The operator did it. Signing in asks for your password alone.".to_owned())
+        }
+        EventKind::RecoveryCodesRegenerated => {
+            ("New recovery codes", "You have new recovery codes; the former ones don't work any more.".to_owned())
+        }
+        EventKind::RecoveryCodeUsed => {
+            ("A recovery code was used", "A recovery code of yours was used, and doesn't work any more.".to_owned())
+        }
+        EventKind::SignedIn => {
+            ("A new sign-in", format!("Somebody signed in as you with {device}, which was never used for that before."))
+        }
+        EventKind::RefreshTokenReused => (
+            "A session was ended for your safety",
+            format!("A refresh token of your session with {device} was used twice, as if copied. The session was ended."),
+        ),
+        EventKind::ApiKeyCreated => {
+            ("A new API key", format!("The API key \"{}\" was made in your name.", event.after.unwrap_or_default()))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Letter::Security { name: user.name, title, what, at: event.at }))
 }
 
 async fn invitation(app: &App, mail: &mail::Model) -> Result<Linked> {

@@ -86,6 +86,26 @@ pub enum Letter {
         /// The other side's account.
         other_account: String,
     },
+    /// Lets a user take another password.
+    ResetPassword {
+        /// The user.
+        name: String,
+        /// Where the new password is given.
+        link: String,
+        /// When the link stops working.
+        expires_at: DateTime<Utc>,
+    },
+    /// Tells a user of something that was done to their login.
+    Security {
+        /// The user.
+        name: String,
+        /// What was done, in a few words.
+        title: &'static str,
+        /// What was done, in a sentence.
+        what: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
     /// Tells the inviter that the person who joined has another address than the invited one.
     InvitationAcceptedByAnother {
         /// The account that was joined.
@@ -111,19 +131,6 @@ pub struct Rendered {
 }
 
 impl Letter {
-    /// The name of the kind, as the outbox and the mailbox have it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::VerifyEmail { .. } => "verify_email",
-            Self::Invitation { .. } => "invitation",
-            Self::AccessRequest { .. } => "access_request",
-            Self::AccessApproved { .. } => "access_approved",
-            Self::AccessDeclined { .. } => "access_declined",
-            Self::ConnectionEnded { .. } => "connection_ended",
-            Self::InvitationAcceptedByAnother { .. } => "invitation_accepted_by_another",
-        }
-    }
-
     /// Writes the mail.
     pub fn render(&self) -> Rendered {
         let subject = cut(&one_line(&self.subject()), SUBJECT_LENGTH);
@@ -140,6 +147,8 @@ impl Letter {
             Self::AccessApproved { client, .. } => format!("{client} has approved your access request"),
             Self::AccessDeclined { address, .. } => format!("{address} has declined your access request"),
             Self::ConnectionEnded { other_account, .. } => format!("The connection with {other_account} has ended"),
+            Self::ResetPassword { .. } => "Take a new password".to_owned(),
+            Self::Security { title, .. } => (*title).to_owned(),
             Self::InvitationAcceptedByAnother { account, invited_address, .. } => {
                 format!("Your invitation of {invited_address} to {account} was accepted with another address")
             }
@@ -172,6 +181,14 @@ impl Letter {
                 format!("{by} has ended the connection between your account {account} and {other_account}."),
                 "Nobody can act in the client's account through it any more.".to_owned(),
             ],
+            Self::ResetPassword { name, .. } => vec![
+                format!("Hello {name},"),
+                "somebody asked for a new password for the login with this address. All your sessions end when you take one."
+                    .to_owned(),
+            ],
+            Self::Security { name, what, at, .. } => {
+                vec![format!("Hello {name},"), format!("{what} It was {}.", at.format("%A, %-d %B %Y, %H:%M UTC"))]
+            }
             Self::InvitationAcceptedByAnother { account, invited_address, joiner, level } => vec![
                 format!("You invited {invited_address} to the account {account}."),
                 format!("{joiner} has accepted the invitation, signed in with another address. Their level: {level}."),
@@ -192,6 +209,7 @@ impl Letter {
             Self::VerifyEmail { link, expires_at, .. } => ("Confirm the address", link, expires_at),
             Self::Invitation { link, expires_at, .. } => ("See the invitation", link, expires_at),
             Self::AccessRequest { link, expires_at, .. } => ("See the request", link, expires_at),
+            Self::ResetPassword { link, expires_at, .. } => ("Take a new password", link, expires_at),
             _ => return None,
         };
         let until = format!("The link works until {}.", expires_at.format("%A, %-d %B %Y, %H:%M UTC"));
@@ -213,6 +231,8 @@ impl Letter {
             Self::AccessApproved { .. } => "If you didn't expect this, ask in your agency who made the request.",
             Self::AccessDeclined { .. } => "If you didn't expect this, ask your client before you make another request.",
             Self::ConnectionEnded { .. } => "If you didn't expect this, ask the other side. A new request can restore it.",
+            Self::ResetPassword { .. } => "If it wasn't you, ignore this mail: without the link nobody can change your password.",
+            Self::Security { .. } => "If it wasn't you, take a new password at once: that ends all sessions.",
             Self::InvitationAcceptedByAnother { .. } => "If you don't know this person, revoke their access to your account.",
         }
     }

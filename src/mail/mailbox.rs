@@ -111,7 +111,7 @@ mod tests {
         Envelope {
             id: "mail_1".into(),
             to: to.into(),
-            kind: "invitation",
+            kind: "invitation".into(),
             rendered: Rendered {
                 subject: subject.into(),
                 text: "Hi\nhttps://app.example/#token=t\"\nhttps://evil.example is quoted <b>".into(),

@@ -34,40 +34,68 @@ const IDLE: Duration = Duration::from_secs(5);
 /// How many invitations and requests an address gets in 24 hours, from all accounts together (I8).
 pub const PER_ADDRESS: usize = 10;
 
-/// The kinds that strangers can make us send.
-const UNASKED: [MailKind; 2] = [MailKind::Invitation, MailKind::AccessRequest];
-
-/// Of these mails, the ones that are past the day's limit of their address (I8), by their place.
-pub(crate) async fn past_limit(tx: &Tx, mails: &[Outgoing<'_>]) -> Result<Vec<bool>> {
-    let keys: Vec<&str> = mails.iter().filter(|mail| UNASKED.contains(&mail.kind)).map(|mail| mail.to.1).collect();
-    let mut sent: HashMap<String, i64> = HashMap::new();
-    if !keys.is_empty() {
-        hold_texts(tx.db(), keys.iter().copied()).await?;
-        let sql = Sql::new("SELECT to_email_key, count(*) FROM mails WHERE kind IN ")
-            .list(UNASKED)
-            .push(" AND to_email_key IN ")
-            .list(keys);
-        let sql = sql
-            .push(" AND (status <> 'failed' OR attempts > 0) AND created_at > ")
-            .bind(tx.now() - DAY)
-            .push(" GROUP BY to_email_key");
-        sent = sql.all(tx.db(), |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect();
-    }
-    let limit = i64::try_from(PER_ADDRESS).unwrap_or(i64::MAX);
-    let past = mails.iter().map(|mail| {
-        if !UNASKED.contains(&mail.kind) {
-            return false;
-        }
-        let count = sent.entry(mail.to.1.to_owned()).or_default();
-        *count += 1;
-        *count > limit
-    });
-    Ok(past.collect())
+/// What strangers can make us send, which is counted by address.
+struct Unasked {
+    kinds: &'static [MailKind],
+    /// How many an address gets in so long.
+    limit: usize,
+    time: TimeDelta,
+    /// Why one past that is not sent.
+    reason: &'static str,
 }
 
-/// Why a mail past that limit was not sent.
-pub fn past_limit_reason() -> String {
-    format!("Not sent: this address gets {PER_ADDRESS} invitations and requests in 24 hours at most, from all accounts together.")
+const UNASKED: [Unasked; 3] = [
+    Unasked {
+        kinds: &[MailKind::Invitation, MailKind::AccessRequest],
+        limit: PER_ADDRESS,
+        time: DAY,
+        reason: "Not sent: this address gets 10 invitations and requests in 24 hours at most, from all accounts together.",
+    },
+    Unasked {
+        kinds: &[MailKind::VerifyEmail],
+        limit: 10,
+        time: DAY,
+        reason: "Not sent: this address gets 10 links to verify it in 24 hours at most.",
+    },
+    // Few, and soon again: whoever uses them up keeps nobody from a new password for long.
+    Unasked {
+        kinds: &[MailKind::ResetPassword],
+        limit: 5,
+        time: TimeDelta::hours(1),
+        reason: "Not sent: this address gets 5 links to a new password in an hour at most.",
+    },
+];
+
+/// Of these mails, why they are not sent, by their place: those that are past the limit of their address (I8).
+pub(crate) async fn past_limit(tx: &Tx, mails: &[Outgoing<'_>]) -> Result<Vec<Option<&'static str>>> {
+    let mut past = vec![None; mails.len()];
+    for unasked in &UNASKED {
+        let these = || mails.iter().enumerate().filter(|(_, mail)| unasked.kinds.contains(&mail.kind));
+        if these().next().is_none() {
+            continue;
+        }
+        let mut sent = unasked.sent(tx, these().map(|(_, mail)| mail.to.1).collect()).await?;
+        for (place, mail) in these() {
+            let count = sent.entry(mail.to.1.to_owned()).or_default();
+            *count += 1;
+            if usize::try_from(*count).is_ok_and(|count| count > unasked.limit) {
+                past[place] = Some(unasked.reason);
+            }
+        }
+    }
+    Ok(past)
+}
+
+impl Unasked {
+    /// How many each of these addresses got. They are held, so that no two count the same.
+    async fn sent(&self, tx: &Tx, keys: Vec<&str>) -> Result<HashMap<String, i64>> {
+        hold_texts(tx.db(), keys.iter().copied()).await?;
+        let sql = Sql::new("SELECT to_email_key, count(*) FROM mails WHERE kind IN ").list(self.kinds.iter().copied());
+        let sql =
+            sql.push(" AND to_email_key IN ").list(keys).push(" AND (status <> 'failed' OR attempts > 0) AND created_at > ");
+        let sql = sql.bind(tx.now() - self.time).push(" GROUP BY to_email_key");
+        Ok(sql.all(tx.db(), |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect())
+    }
 }
 
 /// Sends what is due until the server stops.
@@ -109,8 +137,8 @@ async fn send(app: &App, mail: mail::Model) -> Result<()> {
     let attempts = mail.attempts + 1;
     let outcome = match compose::compose(app, &mail).await? {
         Some((letter, token)) => {
-            let (kind, rendered) = (letter.kind(), letter.render());
-            let envelope = Envelope { id: mail.id.to_string(), to: mail.to_email.clone(), kind, rendered, token, at: app.now() };
+            let (id, to, kind) = (mail.id.to_string(), mail.to_email.clone(), mail.kind.name());
+            let envelope = Envelope { id, to, kind, rendered: letter.render(), token, at: app.now() };
             app.mailer.transport.deliver(&envelope).await
         }
         None => Outcome::Never("Not sent: what it was about has ended.".to_owned()),

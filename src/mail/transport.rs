@@ -47,7 +47,7 @@ pub struct Envelope {
     /// The address.
     pub to: String,
     /// The kind of letter.
-    pub kind: &'static str,
+    pub kind: String,
     /// What it says.
     pub rendered: Rendered,
     /// The token in its link, for the mailbox.
@@ -183,7 +183,7 @@ mod tests {
     fn envelope(to: &str) -> Envelope {
         let rendered = Rendered { subject: "Grüße\r\nBcc: all@x.io".into(), text: ".\n..u\n".into(), html: "<p>ü</p>".into() };
         let at = Utc.with_ymd_and_hms(2026, 11, 30, 14, 5, 9).unwrap();
-        Envelope { id: "mail_1".into(), to: to.into(), kind: "invitation", rendered, token: None, at }
+        Envelope { id: "mail_1".into(), to: to.into(), kind: "invitation".into(), rendered, token: None, at }
     }
 
     async fn deliver(url: &str, to: &str) -> Outcome {

@@ -1,0 +1,137 @@
+//! Making, finding and deleting API keys.
+
+use super::{generate, hash};
+use crate::{
+    actor::{Actor, Caller, Pass, ProofId},
+    app::{App, Outgoing, Tx},
+    db::{Sql, by_id, model, select},
+    error::{Fault, Result, UserError, UserErrorCode, level_name},
+    permission::Permission,
+    text,
+};
+use chrono::TimeDelta;
+use entity::{AccountId, ApiKeyId, Moment, UserId, UserLevel, api_key, event::EventKind, mail::MailKind};
+use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
+
+/// How many keys an account can have.
+const AT_MOST: u64 = 200;
+/// How exactly a key's last use is known.
+const USED_EVERY: TimeDelta = TimeDelta::minutes(1);
+
+/// What [`create_api_key`] and [`revoke_api_key`] ask for.
+pub const API_KEYS: Permission = Permission::AddOrAccessApiKeys;
+
+/// Who acts with the key of a hash, if there is such a key.
+pub async fn pass(db: &impl ConnectionTrait, hash: &str) -> Result<Option<Pass>> {
+    let sql = select::<api_key::Entity>("k").push(" WHERE k.hash = ").bind(hash);
+    let key: Option<api_key::Model> = sql.one(db, model("k")).await?;
+    Ok(key.map(|key| Pass { user: key.user_id, proof: ProofId::ApiKey(key.id), account: Some(key.account_id), via: key.via_id }))
+}
+
+/// Notes that a key was used, now and then: reading must not wait for a write.
+pub fn used(app: &App, key: &api_key::Model) {
+    let now = app.now();
+    if key.last_used_at.is_some_and(|at| (TimeDelta::zero()..USED_EVERY).contains(&(now - at))) {
+        return;
+    }
+    let (app, id) = (app.clone(), key.id);
+    tokio::spawn(async move {
+        let sql = Sql::new("UPDATE api_keys SET last_used_at = ").bind(now).push(" WHERE id = ").bind(id);
+        if let Err(error) = sql.run(app.db.writer()).await {
+            tracing::warn!(cause = %error.cause(), "the last use of an API key could not be noted");
+        }
+    });
+}
+
+/// What a new key should be.
+pub struct NewApiKey {
+    /// What it is for.
+    pub name: String,
+    /// The highest level that it acts at; its creator's own if none.
+    pub level: Option<UserLevel>,
+    /// Until when it works.
+    pub expires_at: Option<Moment>,
+}
+
+/// Makes a key that acts in the account that the request acts in (I6, I7). Answers it with its secret.
+pub async fn create_api_key(app: &App, caller: &Caller, input: NewApiKey) -> Result<(api_key::Model, String)> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, API_KEYS, Vec::new()).await?;
+        actor.proved_lately(tx.now())?;
+        let seat = actor.seat()?;
+        let name = text::name(&input.name, "name")?;
+        let level = input.level.unwrap_or(seat.level);
+        if level > seat.level {
+            let why = format!("You are {} here, and a key can have no higher level than you.", seat.level.title());
+            return Err(UserError::new(UserErrorCode::LevelAboveOwn, why).at(["level"]).into());
+        }
+        if input.expires_at.is_some_and(|at| at <= tx.now()) {
+            return Err(UserError::new(UserErrorCode::Invalid, "A key's end has to be in the future.").at(["expiresAt"]).into());
+        }
+        let there = Sql::new("SELECT count(*) FROM api_keys WHERE account_id = ").bind(seat.account.id).count(tx.db()).await?;
+        if there >= AT_MOST {
+            let why = format!("An account can have {AT_MOST} API keys. Delete one that isn't used any more.");
+            return Err(UserError::new(UserErrorCode::Invalid, why).into());
+        }
+        let (secret, prefix) = generate().map_err(|_| Fault::new("the machine has no randomness to give"))?;
+        let key = api_key::Model {
+            id: tx.id(),
+            account_id: seat.account.id,
+            user_id: actor.user.id,
+            via_id: actor.via(),
+            name,
+            prefix,
+            hash: hash(&secret),
+            level,
+            created_at: tx.now(),
+            expires_at: input.expires_at,
+            last_used_at: None,
+        };
+        api_key::Entity::insert(key.clone().into_active_model()).exec_without_returning(tx.db()).await?;
+        let made = actor.did(EventKind::ApiKeyCreated, key.id.0).from(level_name(level)).to(key.name.as_str());
+        let event = tx.append(made, [key.account_id.into(), actor.user.id.into()]);
+        tx.mail(&[Outgoing::to_user(&actor.user, MailKind::ApiKeyCreated, event, key.id.0)]).await?;
+        Ok((key, secret))
+    })
+    .await
+}
+
+/// Deletes a key of the account that the request acts in: its very next request is refused, and its sockets end.
+pub async fn revoke_api_key(app: &App, caller: &Caller, id: ApiKeyId) -> Result<ApiKeyId> {
+    app.tx(async |tx| {
+        let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such API key here.").at(["apiKeyId"]);
+        let owner = by_id::<api_key::Entity>(tx.db(), id).await?.map(|key| key.user_id.into());
+        let actor = tx.authorize(caller, API_KEYS, owner.into_iter().collect()).await?;
+        let here = actor.seat()?.account.id;
+        let key = by_id::<api_key::Entity>(tx.db(), id).await?.filter(|key| key.account_id == here).ok_or_else(unknown)?;
+        delete(tx, &actor, vec![key]).await?;
+        Ok(id)
+    })
+    .await
+}
+
+/// Deletes keys, each with its event. Who calls holds the account's log and those of the keys' users.
+async fn delete(tx: &Tx, actor: &Actor, keys: Vec<api_key::Model>) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Sql::new("DELETE FROM api_keys WHERE id IN ").list(keys.iter().map(|key| key.id)).run(tx.db()).await?;
+    for key in keys {
+        let gone = actor.did(EventKind::ApiKeyRevoked, key.id.0).from(key.name);
+        tx.append(gone, [key.account_id.into(), key.user_id.into()]);
+    }
+    Ok(())
+}
+
+/// Deletes all that a user made, wherever it acts. What becomes of the user says it in the log.
+pub async fn delete_of_user(tx: &Tx, user: UserId) -> Result<()> {
+    Sql::new("DELETE FROM api_keys WHERE user_id = ").bind(user).run(tx.db()).await?;
+    Ok(())
+}
+
+/// Deletes all that act in a client's account through an agency's connection (C9). The connection's end says it in the log.
+pub async fn delete_through(tx: &Tx, client: AccountId, agency: AccountId) -> Result<()> {
+    let sql = Sql::new("DELETE FROM api_keys WHERE account_id = ").bind(client).push(" AND via_id = ").bind(agency);
+    sql.run(tx.db()).await?;
+    Ok(())
+}

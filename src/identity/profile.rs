@@ -1,0 +1,212 @@
+//! What users say of themselves, and how they are erased (U8).
+
+use super::ops::{end_sessions, find_user};
+use crate::{
+    actor::Caller,
+    api_keys,
+    app::{App, Happening, Tx},
+    connections,
+    db::{OnTaken, Sql, model, select},
+    error::{Error, Fault, Result, UserError, UserErrorCode},
+    invitations, text,
+};
+use entity::{
+    AccountId, LogId, MemberId, NodeId, UserId, account,
+    connection::{self, ConnectionStatus},
+    event::EventKind,
+    invitation::{self, InvitationStatus},
+    user,
+};
+use sea_orm::QueryResult;
+
+/// Changes name or username.
+pub async fn update(app: &App, caller: &Caller, name: Option<&str>, username: Option<&str>) -> Result<user::Model> {
+    app.tx(async |tx| {
+        let actor = tx.person(caller, Vec::new()).await?;
+        let user = &actor.user;
+        let name = name.map_or_else(|| Ok(user.name.clone()), |name| text::name(name, "name"))?;
+        let kept = || Ok((user.username.clone(), user.username_key.clone()));
+        let (username, key) = username.map_or_else(kept, |username| text::username(username, "username"))?;
+        if (name.as_str(), username.as_str()) == (user.name.as_str(), user.username.as_str()) {
+            return Ok(user.clone());
+        }
+        let sql = Sql::new("UPDATE users SET name = ").bind(name.as_str()).push(", name_key = ").bind(name.to_lowercase());
+        let sql = sql.push(", username = ").bind(username).push(", username_key = ").bind(key);
+        let taken = || UserError::new(UserErrorCode::Taken, "This username is taken. Take another one.").at(["username"]);
+        sql.push(" WHERE id = ").bind(user.id).run_raw(tx.db()).await.on_taken(|_| taken().into())?;
+        tx.append(actor.did(EventKind::ProfileChanged, user.id.0), [user.id.into()]);
+        find_user(tx, user.id).await
+    })
+    .await
+}
+
+/// Erases oneself. Whoever owns an account transfers or closes it first (U8, I7).
+pub async fn delete_user(app: &App, caller: &Caller) -> Result<()> {
+    let id = caller.actor(app).await?.user.id;
+    app.tx(async |tx| {
+        let traces = Traces::find(tx, id).await?;
+        let actor = tx.proven(caller, traces.logs()).await?;
+        traces.are_all(tx).await?;
+        let owned: Vec<_> =
+            traces.memberships.iter().filter(|place| place.owns).map(|place| NodeId::Account(place.account)).collect();
+        if !owned.is_empty() {
+            let why = "You own an account: transfer it to somebody else, or close it, before you go.";
+            return Err(UserError::new(UserErrorCode::CannotLeave, why).blockers(owned).into());
+        }
+        erase(tx, &actor.user, &traces, |kind, subject| actor.did(kind, subject)).await
+    })
+    .await
+}
+
+/// Erases somebody who has not verified their address in time, with an account that holds nobody else (I1). Answers whether they
+/// were: one who verified meanwhile, or whose account others use, stays.
+pub async fn erase_unverified(app: &App, id: UserId) -> Result<bool> {
+    app.tx(async |tx| {
+        let traces = Traces::find(tx, id).await?;
+        tx.hold(traces.logs()).await?;
+        traces.are_all(tx).await?;
+        let user = find_user(tx, id).await?;
+        let stays = user.email_verified_at.is_some() || user.erased_at.is_some();
+        if stays || traces.memberships.iter().any(|place| place.owns && place.shared) {
+            return Ok(false);
+        }
+        for place in traces.memberships.iter().filter(|place| place.owns) {
+            close_with_owner(tx, place.account).await?;
+        }
+        erase(tx, &user, &traces, Happening::by_itself).await?;
+        Ok(true)
+    })
+    .await
+}
+
+/// Closes an account that goes with its only user, whose name it may have.
+async fn close_with_owner(tx: &Tx, account: AccountId) -> Result<()> {
+    let sql = Sql::new("UPDATE accounts SET status = ").bind(account::AccountStatus::Closed).push(", name = ").bind(CLOSED);
+    sql.push(", name_key = ").bind(CLOSED.to_lowercase()).push(" WHERE id = ").bind(account).run(tx.db()).await?;
+    tx.append(Happening::by_itself(EventKind::AccountClosed, account.0), [account.into()]);
+    Ok(())
+}
+
+/// What an erased user is called.
+pub const FORMER: &str = "Former user";
+/// What an account is called that went with its only user.
+const CLOSED: &str = "Closed account";
+
+/// A user's place in an account that is open.
+struct Membership {
+    id: MemberId,
+    account: AccountId,
+    owns: bool,
+    /// Whether others are there too.
+    shared: bool,
+}
+
+/// Where somebody has left traces that name them.
+struct Traces {
+    user: UserId,
+    memberships: Vec<Membership>,
+    invitations: Vec<invitation::Model>,
+    requests: Vec<connection::Model>,
+}
+
+impl Traces {
+    async fn find(tx: &Tx, user: UserId) -> Result<Self> {
+        let sql = Sql::new(
+            "SELECT m.id, m.account_id, a.owner_id, EXISTS (SELECT 1 FROM members o WHERE o.account_id = m.account_id AND o.user_id <> m.user_id) \
+             FROM members m JOIN accounts a ON a.id = m.account_id AND a.status = 'active' WHERE m.user_id = ",
+        );
+        let read = |row: &QueryResult| {
+            let owner: UserId = row.try_get_by_index(2)?;
+            let (id, account, shared) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(3)?);
+            Ok(Membership { id, account, owns: owner == user, shared })
+        };
+        let memberships = sql.bind(user).push(" ORDER BY m.id").all(tx.db(), read).await?;
+        let key = || Sql::new("SELECT email_key FROM users WHERE id = ").bind(user);
+        let key: Option<String> = key().one(tx.db(), |row| row.try_get_by_index(0)).await?;
+        let invitations = select::<invitation::Entity>("i").push(" WHERE i.email_key = ").bind(key.as_deref());
+        let requests = select::<connection::Entity>("c").push(" WHERE c.client_email_key = ").bind(key.as_deref());
+        Ok(Self {
+            user,
+            memberships,
+            invitations: invitations.all(tx.db(), model("i")).await?,
+            requests: requests.all(tx.db(), model("c")).await?,
+        })
+    }
+
+    /// Has the work run again when there is another one by now, whose log is not held.
+    async fn are_all(&self, tx: &Tx) -> Result<()> {
+        if Self::find(tx, self.user).await?.logs() == self.logs() {
+            return Ok(());
+        }
+        Err(Error::Contended(Fault::new("somebody was invited or asked while they were erased")))
+    }
+
+    /// The logs that hear of it.
+    fn logs(&self) -> Vec<LogId> {
+        let accounts = self.memberships.iter().map(|place| place.account);
+        let invited = self.invitations.iter().map(|row| row.account_id);
+        let asked = self.requests.iter().map(|row| row.agency_id);
+        accounts.chain(invited).chain(asked).map(LogId::from).chain([self.user.into()]).collect()
+    }
+}
+
+/// Takes a user's name, addresses and secrets out of everything; what is left is an id that names nobody. Who calls holds the
+/// logs of their traces, and has closed what they own.
+async fn erase(tx: &Tx, user: &user::Model, traces: &Traces, did: impl Fn(EventKind, uuid::Uuid) -> Happening) -> Result<()> {
+    end_sessions(tx, user.id, None).await?;
+    api_keys::ops::delete_of_user(tx, user.id).await?;
+    for table in ["recovery_codes", "places"] {
+        Sql::new(format!("DELETE FROM {table} WHERE user_id = ")).bind(user.id).run(tx.db()).await?;
+    }
+    let left: Vec<_> = traces.memberships.iter().filter(|place| !place.owns).collect();
+    Sql::new("DELETE FROM members WHERE id IN ").list(left.iter().map(|place| place.id)).run(tx.db()).await?;
+    for place in left {
+        tx.append(did(EventKind::UserLeft, user.id.0), [place.account.into()]);
+    }
+    erase_letters(tx, user, traces, &did).await?;
+    erase_row(tx, user).await?;
+    tx.append(did(EventKind::UserErased, user.id.0), [user.id.into()]);
+    Ok(())
+}
+
+/// What was sent to them: nothing pending waits for an answer any more, and nothing keeps the address.
+async fn erase_letters(
+    tx: &Tx,
+    user: &user::Model,
+    traces: &Traces,
+    did: &impl Fn(EventKind, uuid::Uuid) -> Happening,
+) -> Result<()> {
+    for row in traces.invitations.iter().filter(|row| row.status_at(tx.now()) == InvitationStatus::Pending) {
+        invitations::ops::withdraw(tx, row, did(EventKind::InvitationCanceled, row.id.0)).await?;
+    }
+    for row in traces.requests.iter().filter(|row| row.status_at(tx.now()) == ConnectionStatus::Pending) {
+        connections::ops::withdraw(tx, row, did(EventKind::ClientAccessCanceled, row.id.0)).await?;
+    }
+    let nobody = nobody(user.id);
+    for (table, email) in [("invitations", "email"), ("connections", "client_email"), ("mails", "to_email")] {
+        let sql = Sql::new(format!("UPDATE {table} SET {email} = '', {email}_key = ")).bind(nobody.as_str());
+        sql.push(&format!(" WHERE {email}_key = ")).bind(user.email_key.as_str()).run(tx.db()).await?;
+    }
+    let sql = Sql::new("UPDATE mails SET to_email = '', to_email_key = ").bind(nobody.as_str()).push(" WHERE user_id = ");
+    sql.bind(user.id).run(tx.db()).await?;
+    let sql =
+        Sql::new("UPDATE mails SET status = 'failed', detail = 'Not sent: nobody is there any more.' WHERE status = 'queued'");
+    sql.push(" AND to_email_key = ").bind(nobody).run(tx.db()).await?;
+    Ok(())
+}
+
+/// What stands where an address has to be one of its own.
+fn nobody(user: UserId) -> String {
+    format!("erased:{user}")
+}
+
+async fn erase_row(tx: &Tx, user: &user::Model) -> Result<()> {
+    let nobody = nobody(user.id);
+    let sql = Sql::new("UPDATE users SET name = ").bind(FORMER).push(", name_key = ").bind(FORMER.to_lowercase());
+    let sql = sql.push(", username = ").bind(user.id.to_string()).push(", username_key = ").bind(nobody.as_str());
+    let sql = sql.push(", email = '', email_key = ").bind(nobody.as_str()).push(", email_verified_at = NULL, password_hash = ''");
+    let sql = sql.push(", last_account_id = NULL, pending_email = NULL, pending_email_key = NULL, two_factor_since = NULL");
+    let sql = sql.push(", reset_version = reset_version + 1, email_version = email_version + 1, erased_at = ").bind(tx.now());
+    sql.push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Proving who one is, once more or in another way: a link to a new password, a changed one, and the proof that I7 asks for.
+
+use super::{
+    address::mark_verified,
+    ops::{end_sessions, find_user},
+    throttle::Tried,
+    two_factor::{takes, wrong_code},
+};
+use crate::{
+    actor::{Caller, FRESH},
+    app::{App, Happening, Outgoing, Tx},
+    db::{Sql, by_id, model, select},
+    error::{Result, UserError, UserErrorCode},
+    keys::{Keys, Purpose},
+    text,
+};
+use chrono::TimeDelta;
+use entity::{Moment, SessionId, UserId, event::EventKind, mail::MailKind, user};
+use uuid::Uuid;
+
+/// How long a link to a new password works.
+pub const RESET_TTL: TimeDelta = TimeDelta::hours(1);
+
+/// Sends a link to a new password, if the address is somebody's. Who asks learns nothing, not even by the time it takes: a mail is
+/// put into the outbox in any case, and one that nobody is there for is not sent (I5).
+pub async fn request_reset(app: &App, caller: &Caller, email: &str) -> Result<()> {
+    let _counted = app.throttle.from(Tried::Mail, caller.address())?;
+    let Ok(email) = text::email(email) else { return Ok(()) };
+    app.tx(async |tx| {
+        let find = select::<user::Entity>("u").push(" WHERE u.email_key = ").bind(email.key.as_str());
+        let user: Option<user::Model> = find.one(tx.db(), model("u")).await?;
+        let (subject, version) = user.as_ref().map_or((tx.id::<Uuid>(), 0), |user| (user.id.0, user.reset_version));
+        let event =
+            tx.append(Happening::by_itself(EventKind::PasswordResetRequested, subject), user.as_ref().map(|user| user.id.into()));
+        let to = user.as_ref().map_or((email.address.as_str(), email.key.as_str()), |user| (&user.email, &user.email_key));
+        let user = user.as_ref().map(|user| user.id);
+        tx.mail(&[Outgoing { kind: MailKind::ResetPassword, event, subject, version, to, user }]).await
+    })
+    .await
+}
+
+/// Takes another password by the link in a mail, and ends all sessions. It gives none, so that two-factor still stands in the
+/// way; of a user whose address was not verified it proves that (I1).
+pub async fn reset(app: &App, token: &str, password: &str) -> Result<user::Model> {
+    let invalid = || UserError::new(UserErrorCode::NotFound, "This link is not valid. Ask for a new one.").at(["token"]);
+    let over = || UserError::new(UserErrorCode::Expired, "This link was used or is too old. Ask for a new one.").at(["token"]);
+    let link = Keys::read_timed_link(token).ok_or_else(invalid)?;
+    let user: user::Model = by_id::<user::Entity>(app.reader(), link.id).await?.ok_or_else(invalid)?;
+    let is_of = |version| app.keys.is_timed_link(&link, Purpose::ResetPassword, version);
+    // One that was used once is still known as ours.
+    if !(user.reset_version.saturating_sub(REMEMBERED)..=user.reset_version).any(is_of) {
+        return Err(invalid().into());
+    }
+    if !is_of(user.reset_version) || link.is_over(app.now()) {
+        return Err(over().into());
+    }
+    app.hasher.check(password, &[&user.name, &user.email], "password").await?;
+    let hash = app.hasher.hash(password).await?;
+    app.tx(async |tx| {
+        tx.hold(vec![user.id.into()]).await?;
+        let user = find_user(tx, user.id).await?;
+        if !is_of(user.reset_version) {
+            return Err(over().into());
+        }
+        if user.email_verified_at.is_none() {
+            mark_verified(tx, &user, None).await?;
+        }
+        set_password(tx, user.id, &hash).await?;
+        changed(tx, &user, EventKind::PasswordReset, None).await?;
+        find_user(tx, user.id).await
+    })
+    .await
+}
+
+/// How many links before the present one are told from those that never were.
+const REMEMBERED: i64 = 10;
+
+/// Takes another password, and ends all other sessions (I3, I7).
+pub async fn change_password(app: &App, caller: &Caller, current: &str, new: &str) -> Result<user::Model> {
+    let actor = caller.actor(app).await?;
+    actor.proved_lately(app.now())?;
+    let known = &actor.user.password_hash;
+    let attempt = app.throttle.secret(actor.user.id, caller.address())?;
+    let (fits, attempt) = attempt.of(app.hasher.verify(current, Some(known)).await)?;
+    let wrong = || UserError::new(UserErrorCode::WrongCredentials, "This is not your password.").at(["currentPassword"]);
+    if !fits {
+        return Err(wrong().into());
+    }
+    attempt.succeeded();
+    app.hasher.check(new, &[&actor.user.name, &actor.user.email], "newPassword").await?;
+    let hash = app.hasher.hash(new).await?;
+    app.tx(async |tx| {
+        let actor = tx.proven(caller, Vec::new()).await?;
+        if actor.user.password_hash != *known {
+            return Err(wrong().into());
+        }
+        set_password(tx, actor.user.id, &hash).await?;
+        changed(tx, &actor.user, EventKind::PasswordChanged, Some(actor.session()?.id)).await?;
+        find_user(tx, actor.user.id).await
+    })
+    .await
+}
+
+async fn set_password(tx: &Tx, user: UserId, hash: &str) -> Result<()> {
+    let sql = Sql::new("UPDATE users SET reset_version = reset_version + 1, password_hash = ").bind(hash);
+    sql.push(" WHERE id = ").bind(user).run(tx.db()).await?;
+    Ok(())
+}
+
+async fn changed(tx: &Tx, user: &user::Model, kind: EventKind, keep: Option<SessionId>) -> Result<()> {
+    end_sessions(tx, user.id, keep).await?;
+    let event = tx.append(Happening::by(user.id, None, kind, user.id.0), [user.id.into()]);
+    tx.mail(&[Outgoing::to_user(user, MailKind::PasswordChanged, event, user.id.0)]).await
+}
+
+/// Proves once more who one is, by password or by a code. Answers until when that counts (I7).
+pub async fn reauthenticate(app: &App, caller: &Caller, password: Option<&str>, code: Option<&str>) -> Result<Moment> {
+    let actor = caller.actor(app).await?;
+    actor.session()?;
+    if password.is_none() && code.is_none() {
+        return Err(UserError::new(UserErrorCode::Invalid, "Give your password, or a two-factor code.").at(["password"]).into());
+    }
+    let attempt = app.throttle.secret(actor.user.id, caller.address())?;
+    let known = &actor.user.password_hash;
+    let fits = match password {
+        Some(password) => app.hasher.verify(password, Some(known)).await,
+        None => Ok(true),
+    };
+    let (fits, attempt) = attempt.of(fits)?;
+    let wrong = || UserError::new(UserErrorCode::WrongCredentials, "This is not your password.").at(["password"]);
+    if !fits {
+        return Err(wrong().into());
+    }
+    let done = app
+        .tx(async |tx| {
+            let actor = tx.person(caller, Vec::new()).await?;
+            if password.is_some() && actor.user.password_hash != *known {
+                return Err(wrong().into());
+            }
+            if let Some(code) = code
+                && (actor.user.two_factor_since.is_none() || !takes(app, tx, &actor.user, code).await?)
+            {
+                return Err(wrong_code("code").into());
+            }
+            let sql = Sql::new("UPDATE sessions SET authenticated_at = ").bind(tx.now());
+            sql.push(" WHERE id = ").bind(actor.session()?.id).run(tx.db()).await?;
+            Ok(tx.now() + FRESH)
+        })
+        .await;
+    attempt.unless_wrong(done)
+}

@@ -1,0 +1,333 @@
+//! Passwords, two-factor, sessions and addresses in the API.
+
+use super::{address, ops, profile, recovery, rules::device_name, two_factor};
+use crate::{
+    api::{Answer, Ask, answer, by_link},
+    error::{Error, Result},
+    users::User,
+};
+use async_graphql::{Context, InputObject, Object, SimpleObject};
+use entity::{
+    Moment, SessionId,
+    session::{self, SessionClient},
+};
+
+/// One sign-in of the viewer, on one device.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(serial)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// What kind of client signed in.
+    client: SessionClient,
+    /// What people know the device by, such as "Firefox on Linux".
+    device_name: String,
+    /// As the client called itself.
+    user_agent: Option<String>,
+    /// When it began.
+    created_at: Moment,
+    /// When it was last used to get an access token.
+    last_used_at: Moment,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+impl Session {
+    fn seen(row: session::Model, current: SessionId) -> Self {
+        let device_name = device_name(row.client, row.user_agent.as_deref());
+        let session::Model { id, client, user_agent, created_at, last_used_at, .. } = row;
+        Self { id, client, device_name, user_agent, created_at, last_used_at, current: current == id }
+    }
+}
+
+/// The viewer's sessions that have not ended, the one last used first. An API key sees none (I6).
+pub async fn sessions(ctx: &Context<'_>) -> Result<Vec<Session>> {
+    let actor = ctx.actor().await?;
+    let Ok(current) = actor.session() else { return Ok(Vec::new()) };
+    let rows = ops::live_sessions(ctx.app(), actor.user.id).await?;
+    Ok(rows.into_iter().map(|row| Session::seen(row, current.id)).collect())
+}
+
+/// Which session.
+#[derive(InputObject)]
+pub struct RevokeSessionInput {
+    /// The session.
+    session_id: SessionId,
+}
+
+/// Whose password is lost.
+#[derive(InputObject)]
+pub struct RequestPasswordResetInput {
+    /// The address to send the link to.
+    email: String,
+}
+
+/// A new password, by link.
+#[derive(InputObject)]
+pub struct ResetPasswordInput {
+    /// The link's token.
+    #[graphql(secret)]
+    token: String,
+    /// The new password.
+    #[graphql(secret)]
+    password: String,
+}
+
+/// A new password.
+#[derive(InputObject)]
+pub struct ChangePasswordInput {
+    /// The one until now.
+    #[graphql(secret)]
+    current_password: String,
+    /// The one from now on.
+    #[graphql(secret)]
+    new_password: String,
+}
+
+/// A code.
+#[derive(InputObject)]
+pub struct TwoFactorCodeInput {
+    /// A one-time code of the device, or (but to confirm) a recovery code.
+    #[graphql(secret)]
+    code: String,
+}
+
+/// Who one is, once more.
+#[derive(InputObject)]
+pub struct ReauthenticateInput {
+    /// The password.
+    #[graphql(secret)]
+    password: Option<String>,
+    /// A one-time code, or a recovery code.
+    #[graphql(secret)]
+    code: Option<String>,
+}
+
+/// Another address.
+#[derive(InputObject)]
+pub struct ChangeEmailInput {
+    /// The address; a link to verify it is sent there.
+    email: String,
+}
+
+/// What one is called.
+#[derive(InputObject)]
+pub struct UpdateProfileInput {
+    /// The name; unchanged if not given.
+    name: Option<String>,
+    /// The username; unchanged if not given.
+    username: Option<String>,
+}
+
+/// What `revokeSession` ended.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct RevokeSession {
+    /// The session that has ended.
+    session_id: Option<SessionId>,
+}
+
+/// What `revokeOtherSessions` ended.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct RevokeOtherSessions {
+    /// Whether all but the one that asks have ended.
+    revoked: bool,
+}
+
+/// What `requestPasswordReset` answers, whoever is asked for.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct RequestPasswordResetPayload {
+    /// Always true: it never tells whether the address is known.
+    accepted: bool,
+}
+
+/// What `beginTwoFactor` gives.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct BeginTwoFactor {
+    /// To be typed into the device. Shown this once.
+    secret: Option<String>,
+    /// The same, as devices read it.
+    otpauth_uri: Option<String>,
+    /// The same, for a camera.
+    qr_code_svg: Option<String>,
+}
+
+/// What `disableTwoFactor` did.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct DisableTwoFactor {
+    /// Whether it is off now.
+    disabled: bool,
+}
+
+/// What `reauthenticate` gives.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct Reauthenticate {
+    /// Until when it counts.
+    until: Option<Moment>,
+}
+
+/// What `resendVerification` did.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct ResendVerification {
+    /// Whether another link is on its way.
+    sent: Option<bool>,
+}
+
+/// What `deleteUser` did.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct DeleteUser {
+    /// Whether the user is erased.
+    deleted: Option<bool>,
+}
+
+macro_rules! with_recovery_codes {
+    ($($name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[derive(Default, SimpleObject)]
+        #[graphql(serial)]
+        pub struct $name {
+            /// Each signs in once in the place of a one-time code. Shown this once.
+            recovery_codes: Option<Vec<String>>,
+        }
+
+        impl From<Vec<String>> for $name {
+            fn from(codes: Vec<String>) -> Self {
+                Self { recovery_codes: Some(codes) }
+            }
+        }
+    )* };
+}
+
+with_recovery_codes! {
+    ConfirmTwoFactor "What `confirmTwoFactor` gives."
+    RegenerateRecoveryCodes "What `regenerateRecoveryCodes` gives."
+}
+
+macro_rules! with_user {
+    ($($name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[derive(Default, SimpleObject)]
+        #[graphql(serial)]
+        pub struct $name {
+            /// Whose it is.
+            user: Option<User>,
+        }
+
+        impl From<entity::user::Model> for $name {
+            fn from(user: entity::user::Model) -> Self {
+                Self { user: Some(User::oneself(user)) }
+            }
+        }
+    )* };
+}
+
+with_user! {
+    ResetPassword "What `resetPassword` changed."
+    ChangePassword "What `changePassword` changed."
+    ChangeEmail "What `changeEmail` will change, once the address is verified."
+    UpdateProfile "What `updateProfile` changed."
+}
+
+/// What the viewer's own security can be told to do.
+#[derive(Default)]
+pub struct SecurityMutation;
+
+#[Object(serial)]
+impl SecurityMutation {
+    /// End one of the viewer's sessions, for every later request and open socket.
+    async fn revoke_session(&self, ctx: &Context<'_>, input: RevokeSessionInput) -> Answer<RevokeSession> {
+        let revoked = ops::revoke_session(ctx.app(), ctx.caller(), input.session_id).await;
+        answer(revoked.map(|id| RevokeSession { session_id: Some(id) }))
+    }
+
+    /// End all of the viewer's sessions but the one that asks.
+    async fn revoke_other_sessions(&self, ctx: &Context<'_>) -> Answer<RevokeOtherSessions> {
+        let revoked = ops::revoke_other_sessions(ctx.app(), ctx.caller()).await;
+        answer(revoked.map(|()| RevokeOtherSessions { revoked: true }))
+    }
+
+    /// Have a link to a new password sent. Says the same whether or not the address is somebody's. Public.
+    async fn request_password_reset(
+        &self,
+        ctx: &Context<'_>,
+        input: RequestPasswordResetInput,
+    ) -> Option<async_graphql::Result<RequestPasswordResetPayload>> {
+        let done = recovery::request_reset(ctx.app(), ctx.caller(), &input.email).await;
+        Some(done.map(|()| RequestPasswordResetPayload { accepted: true }).map_err(|error: Error| error.into()))
+    }
+
+    /// Take a new password by the link in a mail. Ends all sessions and begins none. Public.
+    async fn reset_password(&self, ctx: &Context<'_>, input: ResetPasswordInput) -> Answer<ResetPassword> {
+        let work = Box::pin(recovery::reset(ctx.app(), &input.token, &input.password));
+        answer(by_link(ctx, true, work).await.map(ResetPassword::from))
+    }
+
+    /// Take a new password. Ends all other sessions. Asks who one is again.
+    async fn change_password(&self, ctx: &Context<'_>, input: ChangePasswordInput) -> Answer<ChangePassword> {
+        let changed = recovery::change_password(ctx.app(), ctx.caller(), &input.current_password, &input.new_password).await;
+        answer(changed.map(ChangePassword::from))
+    }
+
+    /// Prove again who one is, for what asks for it.
+    async fn reauthenticate(&self, ctx: &Context<'_>, input: ReauthenticateInput) -> Answer<Reauthenticate> {
+        let ReauthenticateInput { password, code } = input;
+        let until = recovery::reauthenticate(ctx.app(), ctx.caller(), password.as_deref(), code.as_deref()).await;
+        answer(until.map(|until| Reauthenticate { until: Some(until) }))
+    }
+
+    /// Make the secret that a device makes codes of. Nothing asks for them before `confirmTwoFactor`. Asks who one is again.
+    async fn begin_two_factor(&self, ctx: &Context<'_>) -> Answer<BeginTwoFactor> {
+        let begun = two_factor::begin(ctx.app(), ctx.caller()).await;
+        answer(begun.map(|enrolment| BeginTwoFactor {
+            secret: Some(enrolment.secret),
+            otpauth_uri: Some(enrolment.uri),
+            qr_code_svg: Some(enrolment.qr_code),
+        }))
+    }
+
+    /// Switch two-factor on, with a code that shows that the device works. Asks who one is again.
+    async fn confirm_two_factor(&self, ctx: &Context<'_>, input: TwoFactorCodeInput) -> Answer<ConfirmTwoFactor> {
+        answer(two_factor::confirm(ctx.app(), ctx.caller(), &input.code).await.map(ConfirmTwoFactor::from))
+    }
+
+    /// Switch two-factor off. Asks who one is again.
+    async fn disable_two_factor(&self, ctx: &Context<'_>, input: TwoFactorCodeInput) -> Answer<DisableTwoFactor> {
+        let done = two_factor::disable(ctx.app(), ctx.caller(), &input.code).await;
+        answer(done.map(|()| DisableTwoFactor { disabled: true }))
+    }
+
+    /// Make new recovery codes in the place of all before. Asks who one is again.
+    async fn regenerate_recovery_codes(&self, ctx: &Context<'_>, input: TwoFactorCodeInput) -> Answer<RegenerateRecoveryCodes> {
+        answer(two_factor::regenerate(ctx.app(), ctx.caller(), &input.code).await.map(RegenerateRecoveryCodes::from))
+    }
+
+    /// Have the link that verifies one's address sent again.
+    async fn resend_verification(&self, ctx: &Context<'_>) -> Answer<ResendVerification> {
+        let sent = address::resend_verification(ctx.app(), ctx.caller()).await;
+        answer(sent.map(|()| ResendVerification { sent: Some(true) }))
+    }
+
+    /// Take another address, once the link that is sent there is opened. Asks who one is again.
+    async fn change_email(&self, ctx: &Context<'_>, input: ChangeEmailInput) -> Answer<ChangeEmail> {
+        answer(address::change_email(ctx.app(), ctx.caller(), &input.email).await.map(ChangeEmail::from))
+    }
+
+    /// Change one's name or username.
+    async fn update_profile(&self, ctx: &Context<'_>, input: UpdateProfileInput) -> Answer<UpdateProfile> {
+        let UpdateProfileInput { name, username } = input;
+        let changed = profile::update(ctx.app(), ctx.caller(), name.as_deref(), username.as_deref()).await;
+        answer(changed.map(UpdateProfile::from))
+    }
+
+    /// Erase oneself; an Owner transfers or closes first. Asks who one is again.
+    async fn delete_user(&self, ctx: &Context<'_>) -> Answer<DeleteUser> {
+        answer(profile::delete_user(ctx.app(), ctx.caller()).await.map(|()| DeleteUser { deleted: Some(true) }))
+    }
+}
