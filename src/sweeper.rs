@@ -6,12 +6,13 @@
 use crate::{
     app::App,
     connections,
-    db::{by_id, model, select},
+    db::{Sql, by_id, model, select},
     error::Result,
+    identity::{self, rules::VERIFICATION_TTL},
     invitations,
 };
 use entity::{
-    LogId,
+    LogId, UserId,
     connection::{self, ConnectionStatus},
     invitation::{self, InvitationStatus},
 };
@@ -41,7 +42,20 @@ pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
 pub async fn sweep(app: &App) -> Result<()> {
     while batch(app, due::<connection::Entity>(app).await?, connection).await {}
     while batch(app, due::<invitation::Entity>(app).await?, invitation).await {}
+    batch(app, unverified(app).await?, unverified_user).await;
     Ok(())
+}
+
+/// Users whose time to verify their address is over. One whose account others use stays, and is looked at again: it is the next
+/// round's, not the next batch's.
+async fn unverified(app: &App) -> Result<Vec<UserId>> {
+    let sql = Sql::new("SELECT id FROM users WHERE email_verified_at IS NULL AND erased_at IS NULL AND created_at <= ");
+    let sql = sql.bind(app.now() - VERIFICATION_TTL).push(&format!(" ORDER BY created_at LIMIT {BATCH}"));
+    sql.all(app.reader(), |row| row.try_get_by_index(0)).await
+}
+
+async fn unverified_user(app: &App, id: &UserId) -> Result<()> {
+    identity::profile::erase_unverified(app, *id).await.map(drop)
 }
 
 async fn due<E: EntityTrait>(app: &App) -> Result<Vec<E::Model>> {

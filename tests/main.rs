@@ -18,3 +18,4 @@ mod matrix;
 mod process;
 mod protocols;
 mod schema;
+mod security;

@@ -17,7 +17,7 @@ use keyholder::{
     mail::outbox,
     server::{self, Running},
 };
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
 use serde_json::{Value, json};
 use std::{
     path::PathBuf,
@@ -323,4 +323,23 @@ fn told(error: &Value) -> String {
         Some(path) => format!("{code} at {}", path.iter().map(|part| part.as_str().unwrap()).collect::<Vec<_>>().join(".")),
         None => code.to_owned(),
     }
+}
+
+/// All texts in all tables, one a line.
+pub async fn everything(app: &App) -> String {
+    let db = app.reader();
+    let backend = db.get_database_backend();
+    let tables = match backend {
+        DbBackend::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table'",
+        _ => "SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'",
+    };
+    let mut text = String::new();
+    for table in db.query_all_raw(Statement::from_string(backend, tables)).await.unwrap() {
+        let table: String = table.try_get("", "name").unwrap();
+        for row in db.query_all_raw(Statement::from_string(backend, format!("SELECT * FROM {table}"))).await.unwrap() {
+            let values = row.column_names().into_iter().filter_map(|column| row.try_get::<Option<String>>("", &column).ok()?);
+            text.extend(values.map(|value| format!("{table}: {value}\n")));
+        }
+    }
+    text
 }
