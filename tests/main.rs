@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod api_keys;
 mod connections;
 mod edge;
 mod faults;
@@ -19,3 +20,4 @@ mod process;
 mod protocols;
 mod schema;
 mod security;
+mod two_factor;

@@ -200,7 +200,7 @@ async fn find(tx: &Tx, id: InvitationId) -> Result<Option<invitation::Model>> {
 pub async fn accept_invitation(app: &App, caller: &Caller, named: LinkOrId<InvitationId>) -> Result<Seat> {
     app.tx(async |tx| {
         let row = peek(app, tx, &named).await?;
-        let actor = tx.actor(caller, row.iter().map(|row| row.account_id.into()).collect()).await?;
+        let actor = tx.person(caller, row.iter().map(|row| row.account_id.into()).collect()).await?;
         let field = named.field("invitationId");
         let addressed = |row: &invitation::Model| {
             matches!(named, LinkOrId::Token(_)) || actor.verified_email_key() == Some(row.email_key.as_str())
