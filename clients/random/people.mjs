@@ -19,9 +19,12 @@ export async function gather(server, logins = PEOPLE) {
   return {
     all,
     anyone: (chance) => (chance.odds(0.85) ? chance.pick(all) : chance.pick(others)),
-    /** A sign-out that chance made ended this one's session: they sign in again, once for all who noticed. */
+    /**
+     * A sign-out that chance made ended this one's session: they sign in again, once for all who noticed. Who erased themselves, or
+     * whom chance gave another password, has no other one.
+     */
     renew: (person) => {
-      person.renewing ??= person.renew().then((token) => { person.token = token; }).finally(() => { person.renewing = undefined; });
+      person.renewing ??= person.renew().catch(() => undefined).then((token) => { person.token = token ?? person.token; if (!token) person.renew = undefined; }).finally(() => { person.renewing = undefined; });
       return person.renewing;
     },
   };

@@ -73,6 +73,7 @@ function leaf(type, chance, pool, name, list) {
     case 'String':
       if (name === 'after' || name === 'before') return cursor(chance, pool, list);
       return (STRINGS[name] ?? words)(chance, pool);
+    case 'DateTime': return new Date(Date.now() + chance.between(-1000, 1000) * 60_000).toISOString();
     default: throw new Error(`no values for ${type.name}`);
   }
 }

@@ -1,7 +1,7 @@
 import { useId, useState } from 'react';
 import { signIn, signUp, tell } from './session.js';
 
-/** A form that shows what the server has against its input, each at the field that is at fault. */
+/** A form that shows what the server has against its input, each at the field that is at fault; one on demand, only then. */
 function Form({ fields, submit, onDone, label }) {
   const [errors, setErrors] = useState([]);
   const [isBusy, setBusy] = useState(false);
@@ -19,7 +19,7 @@ function Form({ fields, submit, onDone, label }) {
   const others = errors.filter(({ field }) => !fields.some(({ name }) => name === field?.[0]));
   return (
     <form onSubmit={onSubmit}>
-      {fields.map(({ label, name, ...input }) => (
+      {fields.filter(({ name, onDemand }) => !onDemand || at(name).length).map(({ label, name, onDemand, ...input }) => (
         <label key={name}>
           {label}
           <input name={name} aria-invalid={at(name).length > 0} aria-describedby={`${id}-${name}`} {...input} />
@@ -35,10 +35,11 @@ function Form({ fields, submit, onDone, label }) {
 const SIGN_IN = [
   { name: 'login', label: 'E-mail address or username', autoComplete: 'username', required: true },
   { name: 'password', label: 'Password', type: 'password', autoComplete: 'current-password', required: true },
+  { name: 'code', label: 'Two-factor code, or a recovery code', autoComplete: 'one-time-code', onDemand: true },
 ];
 
 export const SignInForm = ({ onDone }) => (
-  <Form fields={SIGN_IN} submit={({ login, password }) => signIn(login, password)} onDone={onDone} label="Sign in" />
+  <Form fields={SIGN_IN} submit={({ login, password, code }) => signIn(login, password, code)} onDone={onDone} label="Sign in" />
 );
 
 const SIGN_UP = [

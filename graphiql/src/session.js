@@ -139,7 +139,7 @@ async function enter(name, type, input) {
   return [];
 }
 
-export const signIn = (login, password) => enter('signIn', 'SignInInput', { login, password, client: 'WEB' });
+export const signIn = (login, password, code) => enter('signIn', 'SignInInput', { login, password, code, client: 'WEB' });
 export const signUp = (input) => enter('signUp', 'SignUpInput', { ...input, client: 'WEB' });
 export const switchAccount = (accountId, connectionId) =>
   enter('switchAccount', 'SwitchAccountInput', { accountId, connectionId });

@@ -97,6 +97,7 @@ const COMPRESSED_FROM: u16 = 1024;
 pub fn router(server: Server) -> Router {
     let mut router = Router::new()
         .route("/verify-email", get(pages::verify_email))
+        .route("/reset-password", get(pages::reset_password))
         .route("/invitation", get(pages::invitation))
         .route("/access-request", get(pages::access_request))
         .route("/link.js", get(pages::script))

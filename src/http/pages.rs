@@ -20,6 +20,7 @@ const SHELL: &str = include_str!("pages/shell.html");
 const HOME: &str = include_str!("pages/home.html");
 const LINK: &str = include_str!("pages/link.html");
 const VERIFY_EMAIL: &str = include_str!("pages/verify-email.html");
+const RESET_PASSWORD: &str = include_str!("pages/reset-password.html");
 const INVITATION: &str = include_str!("pages/invitation.html");
 const ACCESS_REQUEST: &str = include_str!("pages/access-request.html");
 const MAILBOX_LINK: &str = "<li><a href=\"/mailbox\">/mailbox</a>: the mails that were kept instead of sent</li>";
@@ -38,6 +39,11 @@ pub async fn home(State(server): State<Server>, uri: Uri, headers: HeaderMap) ->
 /// Where a mail to a new address leads.
 pub async fn verify_email() -> impl IntoResponse {
     page("Verify your e-mail address", &LINK.replace("{{forms}}", VERIFY_EMAIL))
+}
+
+/// Where a link to a new password leads.
+pub async fn reset_password() -> impl IntoResponse {
+    page("Take a new password", &LINK.replace("{{forms}}", RESET_PASSWORD))
 }
 
 /// Where an invitation leads.

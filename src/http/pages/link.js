@@ -72,6 +72,7 @@ function onSubmit(id, work) {
 function tell(error, form) {
   say(error.isTold ? error.message : "Something went wrong on this page. Load it again.", true);
   if (error.code === "UNAUTHENTICATED" && part("sign-in")) show("sign-in");
+  if (error.code === "TWO_FACTOR_CODE_REQUIRED") form.querySelector(".two-factor").hidden = false;
   const field = error.field && form?.elements.namedItem(error.field);
   field?.setAttribute("aria-invalid", "true");
   (field || part("status")).focus();
@@ -85,9 +86,10 @@ function finish(text) {
   part("status").focus();
 }
 
-async function signIn({ login, password }) {
+async function signIn({ login, password, code }) {
   await signOut();
-  accessToken = (await change("signIn", "credentials { accessToken }", { login, password, client: "WEB" })).credentials.accessToken;
+  const input = { login, password, code: code || null, client: "WEB" };
+  accessToken = (await change("signIn", "credentials { accessToken }", input)).credentials.accessToken;
 }
 
 /** Leaves no session behind. That it may have ended already is no matter. */
@@ -104,6 +106,14 @@ async function verifyEmail() {
     finish(user?.email ? `The address ${user.email} is verified.` : "The address is verified.");
   });
   show("verify");
+}
+
+async function resetPassword() {
+  onSubmit("reset", async ({ password }) => {
+    await change("resetPassword", "user { id }", { token, password });
+    finish("You have a new password. Sign in with it.");
+  });
+  show("reset");
 }
 
 async function invitation() {
@@ -175,7 +185,7 @@ async function accessRequest() {
   show("sign-in");
 }
 
-const pages = { "/verify-email": verifyEmail, "/invitation": invitation, "/access-request": accessRequest };
+const pages = { "/verify-email": verifyEmail, "/reset-password": resetPassword, "/invitation": invitation, "/access-request": accessRequest };
 addEventListener("hashchange", () => location.reload());
 addEventListener("pagehide", signOut);
 if (token) pages[location.pathname]?.().catch((error) => tell(error));
