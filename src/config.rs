@@ -10,6 +10,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use crate::keyring::KeySource;
 use chrono::TimeDelta;
 use clap::{ArgMatches, Command};
 use ipnet::IpNet;
@@ -36,8 +37,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// What links and refresh tokens are made with; always there with PostgreSQL.
     pub secret: Option<String>,
-    /// The directory of the keys that sign access tokens; always there with PostgreSQL.
-    pub keys: Option<PathBuf>,
+    /// Where the keys are that sign access tokens; always there with PostgreSQL.
+    pub keys: Option<KeySource>,
     /// How long an access token lasts.
     pub access_token_ttl: TimeDelta,
     /// How long an invitation can be accepted.
@@ -159,6 +160,14 @@ impl Config {
         Self::read(&Values::gather(matches, env)?, matches.get_flag("dev"))
     }
 
+    /// As [`Config::load`], for commands beside a server: mail is none of theirs.
+    pub fn load_offline(matches: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut values = Values::gather(matches, env)?;
+        // What `dev` asks of the address is about serving there.
+        values.set("listen", "listen".to_owned(), "127.0.0.1:0")?;
+        Self::read(&values, true)
+    }
+
     /// Reads only the database from all sources, for commands that need no server's settings.
     pub fn database_url(matches: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
         Values::gather(matches, env)?.get("database_url", parse::database_url)
@@ -182,6 +191,12 @@ impl Config {
         (!in_memory).then(|| PathBuf::from(file))
     }
 
+    /// Where the keys are that sign access tokens: where it was set, or beside the SQLite file.
+    pub fn key_source(&self) -> Option<KeySource> {
+        let beside = || self.sqlite_file().map(|file| KeySource::Directory(file.with_extension("keys")));
+        self.keys.clone().or_else(beside)
+    }
+
     fn read(values: &Values, dev: bool) -> Result<Self, ConfigError> {
         let by_default = if dev { PlanChanges::SelfService } else { PlanChanges::Operator };
         let config = Self {
@@ -193,7 +208,7 @@ impl Config {
             app_url: values.optional("app_url", parse::web_address)?,
             allowed_origins: values.get("allowed_origins", parse::origins)?,
             secret: values.optional("secret", parse::secret)?,
-            keys: values.optional("keys", |text| Ok(PathBuf::from(text)))?,
+            keys: values.optional("keys", |text| Ok(KeySource::read(text)))?,
             access_token_ttl: values.get("access_token_ttl", parse::duration)?,
             invitation_ttl: values.get("invitation_ttl", parse::duration)?,
             request_ttl: values.get("request_ttl", parse::duration)?,

@@ -1,4 +1,4 @@
-//! Secrets: the key pairs that sign access tokens, and the one secret behind links and refresh tokens.
+//! Secrets: the one behind links, refresh tokens and two-factor, and what access tokens are made and read with.
 //!
 //! A token in a link is an HMAC over its purpose, the id that it is about and a version, so nothing secret is at rest and a
 //! resend, which raises the version, kills the link before. An access token is an EdDSA JWT; its key's id is in its header.
@@ -7,28 +7,26 @@ use crate::{
     clock::Clock,
     config::Config,
     error::{UserError, UserErrorCode},
+    keyring::{KeySource, Keyring, KeyringError, at, write_private},
 };
-use aws_lc_rs::{
-    digest, hmac, rand,
-    signature::{Ed25519KeyPair, KeyPair},
-};
+use aws_lc_rs::{hmac, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use entity::{AccountId, Moment, SessionId, UserId, UserLevel};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
 };
 use uuid::Uuid;
 
 /// The signing keys and the secret.
 pub struct Keys {
     secret: hmac::Key,
-    current: String,
-    signing: EncodingKey,
-    verifying: HashMap<String, (DecodingKey, String)>,
+    source: KeySource,
+    /// As it was last read: keys are rotated while the server runs.
+    ring: RwLock<Arc<Keyring>>,
     issuer: String,
     audience: String,
 }
@@ -132,20 +130,12 @@ impl<Id> LinkOrId<Id> {
     }
 }
 
-/// Why the keys could not be had; the sentence names what to mend.
+/// Why the keys or the secret could not be had; the sentence names what to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// A file or directory could not be read or made.
-    #[error("{path}: {source}")]
-    File {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file in the directory of keys is none.
-    #[error("{0}: not an Ed25519 private key in PKCS#8 (DER)")]
-    NotAKey(PathBuf),
+    /// The keys that sign.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// The file of the secret was cut short.
     #[error(
         "{0}: a secret has at least {SECRET_MIN} characters; remove the file to have another one made, which ends all sessions and links"
@@ -191,17 +181,26 @@ impl Keys {
             (None, Some(file)) => secret_beside(&file.with_extension("secret"))?,
             (None, None) => return Err(KeysError::NoSecret),
         };
-        let directory =
-            config.keys.clone().or_else(|| beside.map(|file| file.with_extension("keys"))).ok_or(KeysError::NoDirectory)?;
-        let (current, signing, verifying) = read_directory(&directory)?;
+        let source = config.key_source().ok_or(KeysError::NoDirectory)?;
         Ok(Self {
             secret: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
-            current,
-            signing,
-            verifying,
+            ring: RwLock::new(Arc::new(Keyring::load(&source)?)),
+            source,
             issuer: config.issuer.clone().unwrap_or_else(|| own_address.to_owned()),
             audience: config.audience.clone(),
         })
+    }
+
+    fn ring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the keys again, which somebody may have rotated. Answers whether they have changed.
+    pub fn reload(&self) -> Result<bool, KeyringError> {
+        let ring = Keyring::load(&self.source)?;
+        let changed = ring.ids() != self.ring().ids();
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        Ok(changed)
     }
 
     fn mac_input(purpose: Purpose, id: Uuid, version: i64) -> Vec<u8> {
@@ -275,22 +274,25 @@ impl Keys {
             exp: expires.timestamp(),
             nbf: None,
         };
-        let header = Header { kid: Some(self.current.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, &self.signing)
+        let ring = self.ring();
+        let key = ring.signs(now).ok_or(jsonwebtoken::errors::ErrorKind::InvalidEddsaKey)?;
+        let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &key.signing)
     }
 
     /// Who a token names, if it is one of ours and still valid: algorithm, key, issuer, audience and expiry are all checked.
     pub fn read_access_token(&self, token: &str, clock: &Clock) -> Result<Ticket, &'static str> {
         const INVALID: &str = "The access token is not valid here. Sign in, or refresh the session.";
         let header = jsonwebtoken::decode_header(token).map_err(|_| INVALID)?;
-        let (key, _) = header.kid.and_then(|kid| self.verifying.get(&kid)).ok_or(INVALID)?;
+        let ring = self.ring();
+        let key = header.kid.and_then(|kid| ring.find(&kid)).ok_or(INVALID)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // The server's clock decides, not the operating system's.
         validation.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| INVALID)?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation).map_err(|_| INVALID)?.claims;
         if claims.exp <= clock.now().timestamp() {
             return Err("The access token has expired. Refresh the session to get a new one.");
         }
@@ -308,18 +310,12 @@ impl Keys {
 
     /// The public keys, as a JSON Web Key Set: other services verify access tokens with it.
     pub fn jwks(&self) -> serde_json::Value {
-        let mut keys: Vec<_> = self.verifying.iter().collect();
-        keys.sort_by_key(|(kid, _)| *kid);
-        let keys = keys.into_iter().map(|(kid, (_, x))| {
-            serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x })
-        });
+        let ring = self.ring();
+        let keys = ring.iter().map(
+            |key| serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.id, "x": key.x }),
+        );
         serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
     }
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
-    let path = path.to_owned();
-    move |source| KeysError::File { path, source }
 }
 
 /// The secret beside the SQLite file, made when it is not there yet.
@@ -334,59 +330,4 @@ fn secret_beside(path: &Path) -> Result<String, KeysError> {
     let secret = BASE64.encode(bytes);
     write_private(path, secret.as_bytes())?;
     Ok(secret)
-}
-
-type Signing = (String, EncodingKey, HashMap<String, (DecodingKey, String)>);
-
-/// Every `*.pk8` of the directory; the last by name signs. One is made when there is none.
-fn read_directory(directory: &Path) -> Result<Signing, KeysError> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(directory).map_err(at(directory))?;
-    let list = |directory: &Path| -> Result<Vec<PathBuf>, KeysError> {
-        let entries = fs::read_dir(directory).map_err(at(directory))?;
-        let mut files: Vec<_> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|e| e == "pk8"))
-            .collect();
-        files.sort();
-        Ok(files)
-    };
-    let mut files = list(directory)?;
-    if files.is_empty() {
-        let path = directory.join("0001.pk8");
-        let document =
-            Ed25519KeyPair::generate_pkcs8(&rand::SystemRandom::new()).map_err(|_| KeysError::NotAKey(path.clone()))?;
-        write_private(&path, document.as_ref())?;
-        files = list(directory)?;
-    }
-    let mut verifying = HashMap::new();
-    let mut latest = None;
-    for path in files {
-        let der = fs::read(&path).map_err(at(&path))?;
-        let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| KeysError::NotAKey(path.clone()))?;
-        let x = BASE64.encode(pair.public_key());
-        // Told by its content, so that a renamed file is the same key and two deployments' keys never share an id.
-        let kid = BASE64.encode(&digest::digest(&digest::SHA256, pair.public_key().as_ref()).as_ref()[..12]);
-        let key = DecodingKey::from_ed_components(&x).map_err(|_| KeysError::NotAKey(path.clone()))?;
-        verifying.insert(kid.clone(), (key, x));
-        latest = Some((kid, EncodingKey::from_ed_der(&der)));
-    }
-    let (kid, signing) = latest.ok_or(KeysError::NoDirectory)?;
-    Ok((kid, signing, verifying))
-}
-
-/// Writes a file that only its owner can read: whole or not at all, and never over one that is there.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), KeysError> {
-    use std::io::Write;
-    let draft = path.with_extension("draft");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&draft).map_err(at(&draft))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(at(&draft))?;
-    fs::hard_link(&draft, path).map_err(at(path))?;
-    fs::remove_file(&draft).map_err(at(&draft))
 }

@@ -20,6 +20,7 @@ pub mod events;
 pub mod http;
 pub mod identity;
 pub mod invitations;
+pub mod keyring;
 pub mod keys;
 pub mod limits;
 pub mod mail;

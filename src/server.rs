@@ -104,6 +104,7 @@ pub async fn start(app: App, listener: TcpListener, cast: Cast) -> Result<Runnin
     let server = edge(&app, cast, shutdown.clone()).await?;
     let (serving, limits) = (shutdown.clone(), app.config.limits.clone());
     let tasks = vec![
+        again_after_panics("the keyring", shutdown.clone(), &app, reload_keys),
         tokio::spawn(async move { accept::serve(listener, http::router(server), &limits, serving).await }),
         again_after_panics("the outbox", shutdown.clone(), &app, outbox::run),
         again_after_panics("the sweeper", shutdown, &app, sweeper::run),
@@ -125,6 +126,23 @@ fn again_after_panics<F: Future<Output = ()> + Send + 'static>(
             tokio::time::sleep(AFTER_A_PANIC).await;
         }
     })
+}
+
+/// How often the keys are read again, which somebody may have rotated.
+const RELOAD: Duration = Duration::from_secs(5);
+
+async fn reload_keys(app: App, mut shutdown: watch::Receiver<bool>) {
+    while !*shutdown.borrow() {
+        match app.keys.reload() {
+            Ok(true) => tracing::info!("the keys that sign access tokens have changed"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the keys can't be read again; those that were read still serve"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RELOAD) => {}
+            _ = shutdown.changed() => {}
+        }
+    }
 }
 
 /// What the requests' handlers share.

@@ -7,6 +7,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
+use keyholder::keyring::KeySource;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -108,7 +109,7 @@ async fn i3_a_stale_token_is_told(app: &TestApp) {
     app.ask_as(Some(token), ME, Value::Null).await.ok();
 }
 
-fn part(token: &str, place: usize) -> Value {
+pub fn part(token: &str, place: usize) -> Value {
     serde_json::from_slice(&BASE64.decode(token.split('.').nth(place).unwrap()).unwrap()).unwrap()
 }
 
@@ -153,7 +154,8 @@ async fn threat_33_and_34_forged_tokens(app: &TestApp) {
 /// I3, THREATS 34: claims that are missing, of another type, or another's, though well signed.
 async fn threat_34_signed_but_wrong(app: &TestApp) {
     let ann = app.person("ann@x.example").await;
-    let der = std::fs::read_dir(app.config.keys.as_ref().unwrap()).unwrap().next().unwrap().unwrap().path();
+    let KeySource::Directory(keys) = app.config.key_source().unwrap() else { panic!("keys in a directory") };
+    let der = std::fs::read_dir(keys).unwrap().next().unwrap().unwrap().path();
     let key = jsonwebtoken::EncodingKey::from_ed_der(&std::fs::read(der).unwrap());
     let kid = part(&ann.token, 0)["kid"].as_str().map(str::to_owned);
     let header = jsonwebtoken::Header { kid, ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA) };

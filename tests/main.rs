@@ -16,6 +16,7 @@ mod invitations;
 mod listening;
 mod mail;
 mod matrix;
+mod operators;
 mod process;
 mod protocols;
 mod schema;

@@ -14,21 +14,21 @@ use std::{
     },
 };
 
-fn keyholder(place: &Place) -> Command {
+pub fn keyholder(place: &Place) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyholder"));
     command.current_dir(place.directory()).env_clear().env("KEYHOLDER_SECRET", "0123456789abcdef0123456789abcdef");
     command.env("DATABASE_URL", place.database_url()).env("KEYHOLDER_KEYS", "keys");
     command
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// A server in a process of its own; killed with the test.
-struct Process {
+pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
     /// All that it has said.
     said: Arc<Mutex<String>>,
 }
@@ -57,13 +57,13 @@ impl Process {
     }
 
     /// As `keyholder serve --dev`, on a place.
-    fn serve(place: &Place, env: &[(&str, &str)]) -> Self {
+    pub fn serve(place: &Place, env: &[(&str, &str)]) -> Self {
         let serve = ["serve", "--dev", "--listen", "127.0.0.1:0", "--issuer", "test"];
         Self::start(keyholder(place).args(serve).envs(env.iter().copied()))
     }
 
     /// The Owner of a new agency: their token.
-    async fn agency(&self, http: &reqwest::Client) -> String {
+    pub async fn agency(&self, http: &reqwest::Client) -> String {
         let sign_up = "mutation($p: String!) { signUp(input: {email: \"ann@x.example\", password: $p, name: \"Ann\"}) { credentials { accessToken } } }";
         let answer = self.ask(http, None, sign_up, json!({ "p": PASSWORD })).await.unwrap();
         let token = answer["data"]["signUp"]["credentials"]["accessToken"].as_str().unwrap().to_owned();
@@ -91,7 +91,7 @@ impl Process {
         nodes.iter().map(|node| node["clientEmail"].as_str().unwrap().to_owned()).collect()
     }
 
-    async fn ask(&self, http: &reqwest::Client, token: Option<&str>, query: &str, variables: Value) -> Option<Value> {
+    pub async fn ask(&self, http: &reqwest::Client, token: Option<&str>, query: &str, variables: Value) -> Option<Value> {
         let mut request = http.post(format!("{}/graphql", self.url)).json(&json!({ "query": query, "variables": variables }));
         if let Some(token) = token {
             request = request.bearer_auth(token);

@@ -30,9 +30,7 @@ struct Device<'a> {
 impl Device<'_> {
     /// The code of this moment, or of so many steps later.
     fn code_in(&self, steps: i64) -> String {
-        let device = Builder::new().with_secret(Secret::try_from_base32(&self.secret).unwrap());
-        let device = device.with_account_name("x").build().unwrap();
-        device.generate(u64::try_from(self.app.now().timestamp() + 30 * steps).unwrap()).to_string()
+        code_at(&self.secret, self.app.now().timestamp() + 30 * steps)
     }
 
     /// A code that was not used yet.
@@ -40,6 +38,12 @@ impl Device<'_> {
         self.app.advance(TimeDelta::seconds(30));
         self.code_in(0)
     }
+}
+
+/// The code that a device with this secret shows at a second.
+pub fn code_at(secret: &str, second: i64) -> String {
+    let device = Builder::new().with_secret(Secret::try_from_base32(secret).unwrap()).with_account_name("x").build().unwrap();
+    device.generate(u64::try_from(second).unwrap()).to_string()
 }
 
 fn codes(reply: &Value) -> Vec<String> {

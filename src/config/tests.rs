@@ -39,8 +39,8 @@ fn the_help_of_a_flag_is_its_comment() {
     let help = Config::flags(Command::new("serve")).render_long_help().to_string();
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains(
-        "--keys <VALUE> The directory of the keys that sign access tokens, the same for all replicas. Blank: made at \
-         the first start beside the SQLite file; required with PostgreSQL. [env: KEYHOLDER_KEYS] [default: blank]"
+        "`keyholder keys rotate` makes the next one. Blank: made at the first start beside the SQLite file; required with \
+         PostgreSQL. [env: KEYHOLDER_KEYS] [default: blank]"
     ));
     assert!(words.contains("[env: KEYHOLDER_INVITATIONS_PER_DAY] [default: 25]"));
     let undescribed: Vec<_> = words.match_indices("<VALUE> [").collect();

@@ -19,7 +19,7 @@ pub mod unsent;
 pub mod weigh;
 pub mod ws;
 
-use crate::{app::App, schema::Api};
+use crate::{app::App, keyring, schema::Api};
 use async_graphql::ServerError;
 use axum::{
     Json, Router,
@@ -194,7 +194,7 @@ async fn ready(State(server): State<Server>) -> Response {
 }
 
 async fn jwks(State(server): State<Server>) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(server.app.keys.jwks()))
+    ([(header::CACHE_CONTROL, format!("public, max-age={}", keyring::PUBLIC_FOR))], Json(server.app.keys.jwks()))
 }
 
 /// The mailbox's page has its style in it, and each mail in a frame that may run nothing and load nothing.

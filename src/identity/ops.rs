@@ -144,17 +144,26 @@ pub struct SignIn {
     pub device: Device,
 }
 
+/// The user of an address or a username.
+pub async fn find_by_login(app: &App, login: &str) -> Result<Option<user::Model>> {
+    let (column, key) = login_key(login);
+    select::<user::Entity>("u").push(&format!(" WHERE u.{column} = ")).bind(key).one(app.reader(), model("u")).await
+}
+
+/// The column that a login is looked up in, and what for.
+fn login_key(login: &str) -> (&'static str, String) {
+    match text::email(login) {
+        Ok(email) => ("email_key", email.key),
+        Err(_) => ("username_key", login.trim().to_lowercase().replace('\0', "\u{fffd}")),
+    }
+}
+
 /// Signs in. An unknown login and a wrong password give the same words after the same time (I5).
 pub async fn sign_in(app: &App, caller: &Caller, input: SignIn) -> Result<SignedIn> {
-    let (column, key) = match text::email(&input.login) {
-        Ok(email) => ("email_key", email.key),
-        Err(_) => ("username_key", input.login.trim().to_lowercase().replace('\0', "\u{fffd}")),
-    };
-    let sql = select::<user::Entity>("u").push(&format!(" WHERE u.{column} = ")).bind(key.as_str());
-    let user: Option<user::Model> = sql.one(app.reader(), model("u")).await?;
+    let user = find_by_login(app, &input.login).await?;
     let wrong = || UserError::new(UserErrorCode::WrongCredentials, "The login or the password is wrong.");
     // By the person, so that a username gives no more tries than an address.
-    let whom = user.as_ref().map_or(Err(&key), |user| Ok(user.id));
+    let whom = user.as_ref().map_or_else(|| Err(login_key(&input.login)), |user| Ok(user.id));
     let attempt = app.throttle.secret(whom, caller.address())?;
     let fits = app.hasher.verify(&input.password, user.as_ref().map(|user| user.password_hash.as_str())).await;
     let (fits, attempt) = attempt.of(fits)?;
