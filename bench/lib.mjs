@@ -18,15 +18,15 @@ export const SMALL = '{ viewer { user { name } level } account { name } }';
 
 export const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
 
-/** Starts the demo in a directory that is removed again. */
-export async function start() {
+/** Starts the demo, or what these arguments say, in a directory that is removed again; it is ready when it has said `ready`. */
+export async function start(args = ['demo'], ready = 'connection_init') {
   const directory = mkdtempSync(join(tmpdir(), 'keyholder-bench-'));
-  const child = spawn(BINARY, ['demo', '--listen', '127.0.0.1:0'], { cwd: directory, env: { ...process.env, KEYHOLDER_LOG: 'warn' } });
+  const child = spawn(BINARY, [...args, '--listen', '127.0.0.1:0'], { cwd: directory, env: { ...process.env, KEYHOLDER_LOG: 'warn,keyholder=info' } });
   let said = '', exited;
   const gone = new Promise((done) => { child.on('exit', (code, signal) => done(exited = signal ?? code)); });
   child.on('error', (error) => { said += error.message; exited = 'no such program'; });
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { said = (said + chunk).slice(-20_000); });
-  while (!said.includes('connection_init')) {
+  while (!said.includes(ready)) {
     if (exited !== undefined) throw new Error(`${BINARY} did not start: ${said}`);
     await pause(20);
   }

@@ -4,6 +4,7 @@ use crate::{
     on_both_databases,
     support::{Place, TestApp, people::PASSWORD},
 };
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const SIGN_IN: &str =
@@ -73,5 +74,20 @@ async fn i5_throttling_can_be_off(place: Place) {
     app.finish().await;
 }
 
+/// I2, THREATS 36: of two hundred sign-ins at once those that can't wait are told to come again, and the rest are signed in.
+async fn threat_36_two_hundred_sign_ins_at_once(place: Place) {
+    let app = TestApp::start(place, &[("sign_in_throttle", "off")]).await;
+    app.person("ann@x.example").await;
+    let replies = join_all((0..200).map(|_| app.ask(SIGN_IN, json!({ "l": "ann", "p": PASSWORD })))).await;
+    let signed_in = replies.iter().filter(|reply| reply.0["data"]["signIn"]["user"]["id"].is_string()).count();
+    let told: Vec<_> = replies.iter().flat_map(|reply| reply.codes()).collect();
+    assert_eq!((signed_in + told.len(), told.iter().all(|code| *code == "RATE_LIMITED")), (200, true), "{told:?}");
+    assert!(signed_in >= 64 && !told.is_empty(), "{signed_in}");
+    let limited = replies.iter().find(|reply| !reply.codes().is_empty()).unwrap();
+    assert_eq!(limited.0["errors"][0]["extensions"]["retryAfter"], 1);
+    app.ask(SIGN_IN, json!({ "l": "ann", "p": PASSWORD })).await.ok();
+    app.finish().await;
+}
+
 on_both_databases!(threat_08_aliases_multiply_no_tries);
-on_both_databases!(on_its_own_servers: threat_38_a_stranger_locks_nobody_out, i5_throttling_can_be_off);
+on_both_databases!(on_its_own_servers: threat_36_two_hundred_sign_ins_at_once, threat_38_a_stranger_locks_nobody_out, i5_throttling_can_be_off);

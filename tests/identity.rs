@@ -1,8 +1,9 @@
-//! Signing up and in, sessions and their tokens: SPEC I1–I3, I5, THREATS 33, 34, 42.
+//! Signing up and in, sessions and their tokens: SPEC I1–I3, I5, THREATS 33, 34, 37, 42, 44, 55.
 
 use crate::{
     on_both_databases,
     support::{Heard, TestApp, eventually, everything, people::PASSWORD, socket::Socket},
+    two_factor::code_at,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use chrono::TimeDelta;
@@ -229,15 +230,75 @@ async fn i3_signing_out_ends_the_session(app: &TestApp) {
     phone.ask(ME, Value::Null).await.ok();
 }
 
-/// No password, token or key is in the database as it is, nor in an error.
+/// THREATS 44: a sign-in raises nothing that was there before: not the session that it is sent with, nor another's.
+async fn threat_44_nothing_from_before_is_raised(app: &TestApp) {
+    let (mallory, ann) = (app.person("mallory@x.example").await, app.person("ann@x.example").await);
+    let sign_in = json!({ "l": "ann@x.example", "p": PASSWORD });
+    let signed_in = app.ask_as(Some(&mallory.token), SIGN_IN, sign_in).await.payload()["credentials"].clone();
+    let token = signed_in["accessToken"].as_str().unwrap();
+    let (before, new) = (part(&mallory.token, 1), part(token, 1));
+    assert!(new["sid"] != before["sid"] && new["sub"] == json!(ann.id) && new["sid"] != part(&ann.token, 1)["sid"]);
+    let who = async |token: &str| app.ask_as(Some(token), ME, Value::Null).await.payload()["user"]["id"].clone();
+    assert_eq!((who(&mallory.token).await, who(token).await), (json!(mallory.id), json!(ann.id)));
+    let refreshed = app.ask(REFRESH, json!({ "r": mallory.refresh })).await.payload()["credentials"]["accessToken"].clone();
+    assert_eq!(who(refreshed.as_str().unwrap()).await, json!(mallory.id));
+    // What one session proves again (I7) is its own.
+    app.advance(TimeDelta::minutes(11));
+    let again = ann.sign_in().await;
+    let reauthenticated = "mutation($p: String!) { reauthenticate(input: {password: $p}) { until userErrors { code } } }";
+    again.ask(reauthenticated, json!({ "p": PASSWORD })).await.ok();
+    let old = app.ask(REFRESH, json!({ "r": ann.refresh })).await.payload()["credentials"]["accessToken"].clone();
+    let asks = app.ask_as(old.as_str(), "mutation { beginTwoFactor { secret } }", Value::Null).await;
+    assert_eq!(asks.codes(), ["REAUTHENTICATION_REQUIRED"]);
+}
+
+/// No password, token, code or key is in the database as it is, nor in an error.
 async fn threat_55_nothing_secret_is_at_rest(app: &TestApp) {
     let owner = app.agency("ann@x.example").await;
     owner.request(&["carl@client.example"]).await.ok();
-    let link = app.token_to("carl@client.example", "access_request").await;
+    let mut secrets = vec![PASSWORD.to_owned(), owner.refresh.clone(), owner.token.clone()];
+    secrets.push(app.token_to("carl@client.example", "access_request").await);
+    app.ask("mutation { requestPasswordReset(input: {email: \"ann@x.example\"}) { accepted } }", Value::Null).await.ok();
+    secrets.push(app.token_to("ann@x.example", "reset_password").await);
+    secrets.push(app.token_to("ann@x.example", "verify_email").await);
+    let made = owner.ask("mutation { createApiKey(input: {name: \"x\"}) { secret userErrors { code } } }", Value::Null).await;
+    secrets.push(made.payload()["secret"].as_str().unwrap().to_owned());
+    let begun = owner.ask("mutation { beginTwoFactor { secret userErrors { code } } }", Value::Null).await;
+    let device = begun.payload()["secret"].as_str().unwrap().to_owned();
+    let confirm = "mutation($c: String!) { confirmTwoFactor(input: {code: $c}) { recoveryCodes userErrors { code } } }";
+    let code = code_at(&device, app.now().timestamp());
+    let confirmed = owner.ask(confirm, json!({ "c": code })).await;
+    let recovery = confirmed.payload()["recoveryCodes"].as_array().unwrap().clone();
+    secrets.extend(recovery.iter().flat_map(|code| [code.as_str().unwrap().to_owned(), code.as_str().unwrap().replace('-', "")]));
+    secrets.extend([device, code]);
+    assert_eq!(secrets.len(), 29);
     let text = everything(app).await;
     assert!(text.contains("$argon2id$"), "the tables were read");
-    for secret in [PASSWORD, link.as_str(), owner.refresh.as_str(), owner.token.as_str()] {
-        assert!(!text.contains(secret), "{secret}");
+    for secret in &secrets {
+        assert!(!text.contains(secret.as_str()), "{secret}");
+    }
+    // Each where it is wrong: as a login, a password, a token, a name too long, and a list where a text belongs.
+    for secret in &secrets {
+        let asks = [
+            (SIGN_IN, json!({ "l": secret, "p": secret })),
+            (REFRESH, json!({ "r": secret })),
+            (
+                "mutation($i: SignUpInput!) { signUp(input: $i) { userErrors { code message value } } }",
+                json!({ "i": { "email": secret, "password": secret, "name": secret.repeat(9) } }),
+            ),
+            (
+                "mutation($i: SignUpInput!) { signUp(input: $i) { userErrors { code message value } } }",
+                json!({ "i": { "email": "b@x.example", "password": [secret], "name": "b" } }),
+            ),
+            (
+                "mutation($t: String!) { resetPassword(input: {token: $t, password: $t}) { userErrors { code message value } } }",
+                json!({ "t": secret }),
+            ),
+        ];
+        for (query, variables) in asks {
+            let reply = app.ask(query, variables).await.0.to_string();
+            assert!(!reply.contains(secret.as_str()), "{query}: {reply}");
+        }
     }
 }
 
@@ -252,5 +313,6 @@ on_both_databases!(
     threat_34_signed_but_wrong,
     threat_42_a_refresh_token_is_used_once,
     i3_signing_out_ends_the_session,
+    threat_44_nothing_from_before_is_raised,
     threat_55_nothing_secret_is_at_rest,
 );

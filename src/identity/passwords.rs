@@ -1,16 +1,19 @@
 //! Passwords: which are good enough, and Argon2id away from the threads that serve requests (I2).
 //!
-//! A hash takes some 20 ms and 19 MiB, so only a few run at once and only so many wait: past that the server says that it is
-//! busy rather than let memory or other requests suffer.
+//! A hash takes some 20 ms and 19 MiB, so only a few run at once and only so many wait: who comes then is told to come again in
+//! a moment, rather than that memory or other requests suffer.
 
 use crate::error::{Denied, Fault, Result, UserError, UserErrorCode};
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization;
@@ -24,6 +27,8 @@ const SCORED: usize = 50;
 /// How many hash at once, and how many may wait.
 const AT_ONCE: usize = 2;
 const WAITING: usize = 64;
+/// When the surplus may come again.
+const SURPLUS_WAITS: Duration = Duration::from_secs(1);
 /// Argon2id with 19 MiB and 2 passes.
 const COST: (u32, u32) = (19 * 1024, 2);
 
@@ -93,7 +98,7 @@ impl Hasher {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let place = Place::take(&self.waiting).ok_or(Denied::Overloaded)?;
+        let place = Place::take(&self.waiting).ok_or(Denied::RateLimited(SURPLUS_WAITS))?;
         let permit = self.permits.clone().acquire_owned().await.map_err(Fault::new)?;
         drop(place);
         // The permit goes along: a client that hangs up does not stop the hash, nor make room for another.
@@ -166,6 +171,16 @@ mod tests {
         assert!(hasher.verify("cafe\u{301} au lait", Some(&hash)).await.unwrap());
         assert!(!hasher.verify("cafe au lait", Some(&hash)).await.unwrap());
         assert!(!hasher.verify("nobody's password", None).await.unwrap());
-        assert!(!hasher.verify(&"x".repeat(1 << 20), Some(&hash)).await.unwrap());
+    }
+
+    /// THREATS 35: what no password can be is refused while nobody hashes at all.
+    #[tokio::test]
+    async fn threat_35_a_megabyte_is_never_hashed() {
+        let hasher = Hasher::default();
+        let hash = hasher.hash("caf\u{e9} au lait").await.unwrap();
+        let _all = hasher.permits.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
+        let megabyte = "x".repeat(1 << 20);
+        assert!(!hasher.verify(&megabyte, Some(&hash)).await.unwrap());
+        assert!(hasher.check(&megabyte, &[], "password").await.is_err());
     }
 }

@@ -16,17 +16,22 @@ use crate::{
 };
 use chrono::TimeDelta;
 use entity::{Moment, SessionId, UserId, event::EventKind, mail::MailKind, user};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 /// How long a link to a new password works.
 pub const RESET_TTL: TimeDelta = TimeDelta::hours(1);
 
+/// How long the answer to who asks for a link takes at least: longer than what is done for it.
+const ANSWERED_AFTER: Duration = Duration::from_millis(25);
+
 /// Sends a link to a new password, if the address is somebody's. Who asks learns nothing, not even by the time it takes: a mail is
-/// put into the outbox in any case, and one that nobody is there for is not sent (I5).
+/// put into the outbox in any case, one that nobody is there for is not sent, and the little that differs is waited out (I5).
 pub async fn request_reset(app: &App, caller: &Caller, email: &str) -> Result<()> {
     let _counted = app.throttle.from(Tried::Mail, caller.address())?;
-    let Ok(email) = text::email(email) else { return Ok(()) };
-    app.tx(async |tx| {
+    let (Ok(email), answered_at) = (text::email(email), Instant::now() + ANSWERED_AFTER) else { return Ok(()) };
+    let done = app.tx(async |tx| {
         let find = select::<user::Entity>("u").push(" WHERE u.email_key = ").bind(email.key.as_str());
         let user: Option<user::Model> = find.one(tx.db(), model("u")).await?;
         let (subject, version) = user.as_ref().map_or((tx.id::<Uuid>(), 0), |user| (user.id.0, user.reset_version));
@@ -35,8 +40,10 @@ pub async fn request_reset(app: &App, caller: &Caller, email: &str) -> Result<()
         let to = user.as_ref().map_or((email.address.as_str(), email.key.as_str()), |user| (&user.email, &user.email_key));
         let user = user.as_ref().map(|user| user.id);
         tx.mail(&[Outgoing { kind: MailKind::ResetPassword, event, subject, version, to, user }]).await
-    })
-    .await
+    });
+    let done = done.await;
+    sleep_until(answered_at).await;
+    done
 }
 
 /// Takes another password by the link in a mail, and ends all sessions. It gives none, so that two-factor still stands in the
