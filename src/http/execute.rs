@@ -242,6 +242,10 @@ async fn bounded(server: &Server, finish: &Finish, outcome: Result<Response, Pan
     let response = finish.response(response);
     let longest = server.app.config.limits.answer_bytes;
     let length = bytes(&response.data) + response.errors.iter().map(error_bytes).sum::<usize>();
+    if length > SHORT {
+        // Writing it takes its time too.
+        yield_now().await;
+    }
     if length > longest {
         return finish.unsaid(prescan::too_large("answer", "bytes", longest, length as u64));
     }

@@ -30,10 +30,11 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
@@ -53,6 +54,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 const BUFFER: usize = 4 * 1024;
 /// The answers that may wait for a slow reader, of all its operations together.
 const QUEUE: usize = 4;
+/// The queries and mutations of a socket that run at once; more wait for their turn, so that one client who asks for much at once
+/// holds up its own answers and not everybody's.
+const AT_ONCE: usize = 2;
 
 /// Why a socket's task ends.
 enum End {
@@ -137,7 +141,13 @@ pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refus
 /// Runs a socket from its opening to its end.
 async fn serve(socket: WebSocket, server: Server, id: RequestId, client: Client) {
     let (answers, queue) = mpsc::channel(QUEUE);
-    let operations = Operations { running: HashMap::new(), forgotten: HashSet::new(), tasks: JoinSet::new(), answers };
+    let operations = Operations {
+        running: HashMap::new(),
+        forgotten: HashSet::new(),
+        tasks: JoinSet::new(),
+        answers,
+        turns: Arc::new(Semaphore::new(AT_ONCE)),
+    };
     let (over, ended) = watch::channel(false);
     let mut session =
         Session { socket, server, id, client, caller: None, serial: 0, operations, heard: true, over: Some(over), ended };
@@ -186,6 +196,7 @@ struct Operations {
     forgotten: HashSet<u64>,
     tasks: JoinSet<()>,
     answers: mpsc::Sender<Said>,
+    turns: Arc<Semaphore>,
 }
 
 struct Running {
@@ -333,9 +344,9 @@ impl Session {
         };
         self.serial += 1;
         let request = RequestId(format!("{}-{}", self.id.0, self.serial));
-        let mutation = operation.kind == Some(OperationType::Mutation);
+        let kind = operation.kind;
         let answers = execute::answers(self.server.clone(), caller.afresh(), request, operation);
-        self.operations.start(self.serial, id, mutation, answers);
+        self.operations.start(self.serial, id, kind, answers);
         Ok(())
     }
 
@@ -365,9 +376,21 @@ impl Session {
 
 impl Operations {
     /// Runs an operation in a task that says each of its answers, and that it is over.
-    fn start(&mut self, serial: u64, id: String, mutation: bool, answers: impl Stream<Item = Answer> + Send + 'static) {
-        let (queue, key) = (self.answers.clone(), id.clone());
+    fn start(
+        &mut self,
+        serial: u64,
+        id: String,
+        kind: Option<OperationType>,
+        answers: impl Stream<Item = Answer> + Send + 'static,
+    ) {
+        let (queue, key, mutation) = (self.answers.clone(), id.clone(), kind == Some(OperationType::Mutation));
+        // A subscription waits for most of its life, and would keep others waiting with it.
+        let turns = (kind != Some(OperationType::Subscription)).then(|| Arc::clone(&self.turns));
         let task = self.tasks.spawn(async move {
+            let _turn = match turns {
+                Some(turns) => turns.acquire_owned().await.ok(),
+                None => None,
+            };
             let mut answers = std::pin::pin!(answers);
             while let Some(answer) = answers.next().await {
                 let last = execute::is_request_error(&answer);
