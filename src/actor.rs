@@ -291,19 +291,31 @@ impl Actor {
         if is_fresh(self.session()?, now) { Ok(()) } else { Err(Denied::ReauthenticationRequired.into()) }
     }
 
-    /// Where they act; denied when they can't any more, or act nowhere (L8).
+    /// Where they act; denied when they can't any more, or act nowhere (L8), or lack the two-factor that the account requires (U10).
     pub fn seat(&self) -> Result<&Seat> {
+        let seat = self.standing()?;
+        if self.lacks_two_factor() { Err(Denied::TwoFactorRequired.into()) } else { Ok(seat) }
+    }
+
+    /// Where they act, be it without the two-factor that the account requires: for the little that they can do there even so,
+    /// such as leaving it (U10).
+    pub fn standing(&self) -> Result<&Seat> {
         self.seat.as_ref().ok_or_else(|| Denied::AccountAccessEnded.into())
+    }
+
+    /// Whether the account that they act in requires two-factor and they have none (U10).
+    pub fn lacks_two_factor(&self) -> bool {
+        self.user.two_factor_since.is_none() && self.seat.as_ref().is_some_and(|seat| seat.account.two_factor_required)
     }
 
     /// Where they act, if they can.
     pub fn seat_if_any(&self) -> Option<&Seat> {
-        self.seat.as_ref()
+        self.seat.as_ref().filter(|_| !self.lacks_two_factor())
     }
 
-    /// Where they act, or `None` when their token names no account; denied when it names one that they can't act in any more.
-    pub fn seat_unless_nowhere(&self) -> Result<Option<&Seat>> {
-        if self.names_account { self.seat().map(Some) } else { Ok(None) }
+    /// As [`Actor::standing`], or `None` when their token names no account.
+    pub fn standing_unless_nowhere(&self) -> Result<Option<&Seat>> {
+        if self.names_account { self.standing().map(Some) } else { Ok(None) }
     }
 
     /// Where they act, if the matrix allows it there.
@@ -400,13 +412,13 @@ pub(crate) fn seat_columns(levels: [&str; 3]) -> String {
 /// Where [`Seat::of_row`] finds them when the tables have their usual names.
 pub(crate) static SEAT_COLUMNS: LazyLock<String> = LazyLock::new(|| seat_columns(["m.level", "am.level", "p.level"]));
 
-/// The account's member, and the connection of the agency that is bound next.
-const MEMBER_AND_CONNECTION: &str = " LEFT JOIN members m ON m.account_id = a.id AND m.user_id = u.id \
+/// The account's member who is not suspended (U6), and the connection of the agency that is bound next.
+const MEMBER_AND_CONNECTION: &str = " LEFT JOIN members m ON m.account_id = a.id AND m.user_id = u.id AND m.suspended_at IS NULL \
      LEFT JOIN connections c ON c.client_id = a.id AND c.status = 'active' AND c.agency_id = ";
 
 /// The user's level in that agency and their place on the connection; then what the session or the key has to be.
 const AGENCY_AND_PLACE: &str = " LEFT JOIN accounts g ON g.id = c.agency_id AND g.status = 'active' \
-     LEFT JOIN members am ON am.account_id = g.id AND am.user_id = u.id \
+     LEFT JOIN members am ON am.account_id = g.id AND am.user_id = u.id AND am.suspended_at IS NULL \
      LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = u.id \
      WHERE ";
 

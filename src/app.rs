@@ -133,6 +133,7 @@ pub struct Happening {
     actor: Option<UserId>,
     via: Option<AccountId>,
     api_key: Option<ApiKeyId>,
+    by_operator: bool,
     subject: Uuid,
     before: Option<String>,
     after: Option<String>,
@@ -141,7 +142,12 @@ pub struct Happening {
 impl Happening {
     /// Nobody did it: a time ran out.
     pub fn by_itself(kind: event::EventKind, subject: Uuid) -> Self {
-        Self { kind, actor: None, via: None, api_key: None, subject, before: None, after: None }
+        Self { kind, actor: None, via: None, api_key: None, by_operator: false, subject, before: None, after: None }
+    }
+
+    /// The operator did it, by command line.
+    pub fn by_operator(kind: event::EventKind, subject: Uuid) -> Self {
+        Self { by_operator: true, ..Self::by_itself(kind, subject) }
     }
 
     /// A user did it, through an agency's connection if `via` is given.
@@ -257,6 +263,7 @@ impl Tx {
             actor_id: what.actor,
             via_id: what.via,
             api_key_id: what.api_key,
+            by_operator: what.by_operator,
             subject_id: what.subject,
             before,
             after,

@@ -86,6 +86,18 @@ user_error_codes! {
     CannotLeave
     /// That level is above one's own.
     LevelAboveOwn
+    /// Nobody takes the Owner's access: ownership is transferred first.
+    OwnerCannotBeRevoked
+    /// The Owner's level is only changed by transferring ownership.
+    OwnerLevelIsFixed
+    /// Nobody revokes or suspends themselves.
+    CannotRevokeSelf
+    /// Nobody changes their own level.
+    CannotChangeOwnLevel
+    /// Ownership goes to an Admin of the account's own.
+    NewOwnerMustBeAdmin
+    /// Who asks two-factor of others has to use it first.
+    TwoFactorNotSetUp
     /// The user has to verify their e-mail address first.
     EmailNotVerified
     /// The password is too easily guessed.
@@ -164,6 +176,8 @@ pub enum Denied {
     Unauthenticated(&'static str),
     /// The token names an account that the user can't act in (L8), or none.
     AccountAccessEnded,
+    /// The account requires two-factor, and the user has none (U10).
+    TwoFactorRequired,
     /// The viewer's level, or the way they came, does not allow it.
     Forbidden {
         /// What was asked for, where it is a row of the matrix.
@@ -189,6 +203,7 @@ impl Denied {
         match self {
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
             Self::AccountAccessEnded => "ACCOUNT_ACCESS_ENDED",
+            Self::TwoFactorRequired => "TWO_FACTOR_REQUIRED",
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::ReauthenticationRequired => "REAUTHENTICATION_REQUIRED",
             Self::BadRequest(_) => "BAD_REQUEST",
@@ -217,6 +232,9 @@ impl fmt::Display for Denied {
             Self::Unauthenticated(why) => f.write_str(why),
             Self::AccountAccessEnded => {
                 f.write_str("You can't act in the account that this request names, or it names none. Use switchAccount to go on in another one.")
+            }
+            Self::TwoFactorRequired => {
+                f.write_str("This account asks of everyone to use two-factor: set it up with beginTwoFactor and confirmTwoFactor, and go on.")
             }
             Self::Forbidden { reason, .. } => f.write_str(reason),
             Self::ReauthenticationRequired => {

@@ -13,6 +13,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod connections;
+pub mod consequences;
 pub mod db;
 pub mod demo;
 pub mod error;

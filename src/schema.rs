@@ -19,7 +19,7 @@ use crate::{
     },
     invitations::api::{self as invitations, Invitation, InvitationsMutation, InvitationsQuery},
     permission::{Describe, MATRIX, Permission, PermissionArea, Row, allows},
-    users::{self, AccountUser, User},
+    users::{self, AccountUser, User, api::UsersMutation},
 };
 use async_graphql::{
     Context, ID, Interface, MergedObject, MergedSubscription, Object, Schema, SchemaBuilder, ValidationMode,
@@ -45,6 +45,7 @@ pub struct Mutation(
     SecurityMutation,
     AccountsMutation,
     ApiKeysMutation,
+    UsersMutation,
     InvitationsMutation,
     ConnectionsMutation,
 );

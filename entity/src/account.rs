@@ -28,6 +28,8 @@ pub struct Model {
     pub partner_program_joined_at: Option<Moment>,
     /// Whether it may ask for access to clients' accounts.
     pub client_access_enabled: bool,
+    /// Whether nobody can act in it without two-factor (U10).
+    pub two_factor_required: bool,
 }
 
 /// None: joins are written where they are needed.

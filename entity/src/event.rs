@@ -22,6 +22,8 @@ pub struct Model {
     pub via_id: Option<AccountId>,
     /// The API key that the actor used, where it was no session.
     pub api_key_id: Option<ApiKeyId>,
+    /// Whether the operator did it, by command line.
+    pub by_operator: bool,
     /// What it happened to: an id of the table that [`EventKind::subject`] tells.
     pub subject_id: Uuid,
     /// The value before, where one changed.
@@ -118,6 +120,16 @@ kinds! {
     UserErased User "user_erased";
     /// A user left an account.
     UserLeft User "user_left";
+    /// A user's access to an account was revoked.
+    UserRevoked User "user_revoked";
+    /// A user's level changed.
+    UserLevelChanged Member "user_level_changed";
+    /// A user can't act in an account until they are reinstated.
+    UserSuspended Member "user_suspended";
+    /// A suspended user can act in an account again.
+    UserReinstated Member "user_reinstated";
+    /// Another user owns the account.
+    OwnershipTransferred User "ownership_transferred";
     /// An API key was made.
     ApiKeyCreated ApiKey "api_key_created";
     /// An API key was deleted.
@@ -126,12 +138,24 @@ kinds! {
     AccountOpened Account "account_opened";
     /// An account was closed.
     AccountClosed Account "account_closed";
+    /// An account has another name.
+    AccountRenamed Account "account_renamed";
+    /// What an account is billed by changed.
+    BillingChanged Account "billing_changed";
+    /// From now on nobody can act in an account without two-factor, or again anybody can.
+    TwoFactorRequirementChanged Account "two_factor_requirement_changed";
+    /// Somebody asked for a link to download an account.
+    AccountExported Account "account_exported";
     /// An account's plan changed.
     PlanChanged Account "plan_changed";
     /// Somebody was invited to the account.
     UserInvited Invitation "user_invited";
     /// An invited person joined the account.
     UserJoined Member "user_joined";
+    /// An invitation was sent again, with a new link.
+    InvitationResent Invitation "invitation_resent";
+    /// Whoever was invited said no.
+    InvitationDeclined Invitation "invitation_declined";
     /// An invitation was taken back, or the invited person is gone.
     InvitationCanceled Invitation "invitation_canceled";
     /// Nobody answered an invitation in time.
@@ -150,6 +174,8 @@ kinds! {
     ClientAccessCanceled Connection "client_access_canceled";
     /// Nobody answered a request for access in time.
     ClientAccessExpired Connection "client_access_expired";
+    /// An agency's user has no place on a connection any more.
+    ClientUserRemoved Connection "client_user_removed";
     /// A client changed the highest level that an agency gets.
     ClientAccessLevelChanged Connection "client_access_level_changed";
     /// One side ended an agency's access.

@@ -77,6 +77,12 @@ pub enum MailKind {
     RefreshTokenReused,
     /// An API key was made in your name.
     ApiKeyCreated,
+    /// Another user owns the account.
+    OwnershipTransferred,
+    /// An account of yours was closed.
+    AccountClosed,
+    /// Your access to an account was revoked.
+    AccessRevoked,
 }
 
 impl MailKind {

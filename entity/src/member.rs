@@ -18,6 +18,8 @@ pub struct Model {
     pub level: UserLevel,
     /// Since when.
     pub joined_at: Moment,
+    /// Since when they can't act there, while their level and seat are kept (U6).
+    pub suspended_at: Option<Moment>,
 }
 
 /// None: joins are written where they are needed.

@@ -6,14 +6,18 @@
 
 mod m0001_the_first_tables;
 mod m0002_identity;
+mod m0003_users_and_levels;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 
 /// Every migration: its name and its SQL.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_the_first_tables", m0001_the_first_tables::SQL), ("0002_identity", m0002_identity::SQL)];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_the_first_tables", m0001_the_first_tables::SQL),
+    ("0002_identity", m0002_identity::SQL),
+    ("0003_users_and_levels", m0003_users_and_levels::SQL),
+];
 
 /// Any number, the same in every replica: who holds it migrates.
 const LOCK: i64 = 0x6b65_7968_6f6c_6465;

@@ -1,11 +1,12 @@
 //! Accounts as clients see them: of one that the request does not act in, only id and name.
 
-use super::ops;
+use super::{ops, ownership};
 use crate::{
     actor::Actor,
     api::{Answer, Ask, Connection, Guarded, PageArgs, answer},
     api_keys::api::{self as api_keys, ApiKeyEdge},
     connections::{self, api::ClientConnectionEdge},
+    consequences::{Consequence, Outcome},
     db::{Sql, model, select},
     error::Result,
     events::{
@@ -23,6 +24,7 @@ use entity::{
     connection::{ConnectionStatus, Side},
     event::EventKind,
     invitation::InvitationStatus,
+    user,
 };
 use guarded::guarded;
 use sea_orm::ConnectionTrait;
@@ -34,18 +36,27 @@ pub struct Account {
     row: account::Model,
     /// Whether the request acts in it: else only id and name are told.
     here: bool,
+    /// Whether the viewer lacks the two-factor that it requires: then only that is told besides (U10).
+    barred: bool,
 }
 
 impl Account {
     /// As the actor may see it.
     pub fn seen(row: account::Model, actor: Option<&Actor>) -> Self {
         let here = actor.is_some_and(|actor| actor.acts_in(row.id));
-        Self { row, here }
+        let barred = actor.is_some_and(Actor::lacks_two_factor);
+        Self { row, here, barred }
     }
 
-    /// As somebody sees it who acts in it, or will with the credentials that are given here.
-    pub fn acted_in(row: account::Model) -> Self {
-        Self { row, here: true }
+    /// As a user sees it who acts in it, or will with the credentials that are given here.
+    pub fn acted_in(row: account::Model, user: &user::Model) -> Self {
+        let barred = row.two_factor_required && user.two_factor_since.is_none();
+        Self { row, here: true, barred }
+    }
+
+    /// As who has just changed it sees it.
+    pub fn changed(row: account::Model) -> Self {
+        Self { row, here: true, barred: false }
     }
 
     /// Its name, for sentences.
@@ -54,7 +65,7 @@ impl Account {
     }
 
     fn here<T>(&self, value: T) -> Option<T> {
-        self.here.then_some(value)
+        (self.here && !self.barred).then_some(value)
     }
 }
 
@@ -102,6 +113,11 @@ impl Account {
     /// When it was opened.
     async fn created_at(&self) -> Option<Moment> {
         self.here(self.row.created_at)
+    }
+
+    /// Whether nobody can act in it without two-factor. Readable without it too.
+    async fn two_factor_required(&self) -> Option<bool> {
+        self.here.then_some(self.row.two_factor_required)
     }
 
     /// The one Owner.
@@ -319,7 +335,7 @@ impl AccountsQuery {
             Err(error) => return Some(Err(error.into())),
         };
         // A token that names an account which has ended for its user is an error, one that names none is not (L8).
-        match actor.seat_unless_nowhere() {
+        match actor.standing_unless_nowhere() {
             Ok(seat) => seat.map(|seat| Ok(Account::seen(seat.account.clone(), Some(&actor)))),
             Err(error) => Some(Err(error.into())),
         }
@@ -346,6 +362,76 @@ pub struct ChangePlan {
     account: Option<Account>,
 }
 
+/// To whom ownership goes.
+#[derive(InputObject)]
+pub struct TransferOwnershipInput {
+    /// An Admin of the account's own.
+    user_id: UserId,
+    /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
+    account_id: Option<AccountId>,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default)]
+    dry_run: bool,
+}
+
+/// Whether two-factor is asked of everyone.
+#[derive(InputObject)]
+pub struct RequireTwoFactorInput {
+    /// Whether it is.
+    required: bool,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default)]
+    dry_run: bool,
+}
+
+/// Which account is closed.
+#[derive(InputObject)]
+pub struct CloseAccountInput {
+    /// The account's name, typed again.
+    confirmation: String,
+    /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
+    account_id: Option<AccountId>,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default)]
+    dry_run: bool,
+}
+
+macro_rules! with_account {
+    ($($name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[derive(Default, SimpleObject)]
+        #[graphql(serial)]
+        pub struct $name {
+            /// The account as it is now.
+            account: Option<Account>,
+            /// What would end; null unless it was a dry run.
+            consequences: Option<Vec<Consequence>>,
+        }
+
+        impl From<Outcome<account::Model>> for $name {
+            fn from(outcome: Outcome<account::Model>) -> Self {
+                let (account, consequences) = outcome.split();
+                Self { account: account.map(Account::changed), consequences }
+            }
+        }
+    )* };
+}
+
+with_account! {
+    TransferOwnership "What `transferOwnership` changed."
+    RequireTwoFactor "What `requireTwoFactor` changed."
+}
+
+/// What `closeAccount` changed.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct CloseAccount {
+    /// The account that is closed.
+    account_id: Option<AccountId>,
+    /// What would end; null unless it was a dry run.
+    consequences: Option<Vec<Consequence>>,
+}
+
 /// What accounts can be told to do.
 #[derive(Default)]
 pub struct AccountsMutation;
@@ -357,6 +443,32 @@ impl AccountsMutation {
     #[needs(ops::CHANGE_PLAN)]
     async fn change_plan(&self, ctx: &Context<'_>, input: ChangePlanInput) -> Answer<ChangePlan> {
         let changed = ops::change_plan(ctx.app(), ctx.caller(), input.plan).await;
-        answer(changed.map(|account| ChangePlan { account: Some(Account::acted_in(account)) }))
+        answer(changed.map(|account| ChangePlan { account: Some(Account::changed(account)) }))
+    }
+
+    /// Make an Admin of the account's own its Owner; the Owner becomes an Admin. All Admins are told. Asks who one is again.
+    #[needs(ownership::TRANSFER_OWNERSHIP)]
+    async fn transfer_ownership(&self, ctx: &Context<'_>, input: TransferOwnershipInput) -> Answer<TransferOwnership> {
+        let TransferOwnershipInput { user_id, account_id, dry_run } = input;
+        let done = ownership::transfer_ownership(ctx.app(), ctx.caller(), user_id, account_id, dry_run).await;
+        answer(done.map(TransferOwnership::from))
+    }
+
+    /// Ask two-factor of everyone who acts in the account, also of agencies' users and API keys; or no longer.
+    #[needs(ownership::REQUIRE_TWO_FACTOR)]
+    async fn require_two_factor(&self, ctx: &Context<'_>, input: RequireTwoFactorInput) -> Answer<RequireTwoFactor> {
+        let done = ownership::require_two_factor(ctx.app(), ctx.caller(), input.required, input.dry_run).await;
+        answer(done.map(RequireTwoFactor::from))
+    }
+
+    /// Close the account for good, with its connections, invitations and API keys. Asks who one is again.
+    #[needs(ownership::CLOSE_ACCOUNT)]
+    async fn close_account(&self, ctx: &Context<'_>, input: CloseAccountInput) -> Answer<CloseAccount> {
+        let CloseAccountInput { confirmation, account_id, dry_run } = input;
+        let done = ownership::close_account(ctx.app(), ctx.caller(), &confirmation, account_id, dry_run).await;
+        answer(done.map(|done| {
+            let (account_id, consequences) = done.split();
+            CloseAccount { account_id, consequences }
+        }))
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod ops;
+pub mod ownership;
 pub mod rules;

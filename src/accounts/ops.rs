@@ -27,6 +27,7 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
         created_at: tx.now(),
         partner_program_joined_at: None,
         client_access_enabled: false,
+        two_factor_required: false,
     };
     account::Entity::insert(account.clone().into_active_model()).exec_without_returning(tx.db()).await?;
     add_member(tx, id, owner, UserLevel::Owner).await?;
@@ -36,7 +37,8 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
 
 /// Gives a user a place in an account. Who calls has checked seats and levels.
 pub async fn add_member(tx: &Tx, account: AccountId, user: &user::Model, level: UserLevel) -> Result<MemberId> {
-    let member = member::Model { id: tx.id(), account_id: account, user_id: user.id, level, joined_at: tx.now() };
+    let member =
+        member::Model { id: tx.id(), account_id: account, user_id: user.id, level, joined_at: tx.now(), suspended_at: None };
     let id = member.id;
     member::Entity::insert(member.into_active_model()).exec_without_returning(tx.db()).await?;
     Ok(id)

@@ -1,7 +1,10 @@
 //! What a plan allows (L3): pure.
 
-use crate::error::{UserError, UserErrorCode};
-use entity::{Moment, NodeId, UserLevel, account::Plan};
+use crate::{
+    actor::Actor,
+    error::{UserError, UserErrorCode},
+};
+use entity::{AccountId, Moment, NodeId, UserLevel, account::Plan};
 
 /// Who holds a seat: a user, or a pending invitation.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +44,15 @@ pub fn needs_level(plan: Plan, level: UserLevel) -> Result<(), UserError> {
         levels.join(", ")
     );
     Err(UserError::new(UserErrorCode::LevelNotInPlan, why).at(["level"]))
+}
+
+/// Refuses when the request acts in another account than the client believes.
+pub fn right_account(actor: &Actor, named: Option<AccountId>) -> Result<(), UserError> {
+    if named.is_none_or(|account| actor.acts_in(account)) {
+        return Ok(());
+    }
+    let why = "This request acts in another account: switchAccount first.";
+    Err(UserError::new(UserErrorCode::WrongAccount, why).at(["accountId"]))
 }
 
 /// Refuses Owner, which is transferred and never given.

@@ -262,14 +262,14 @@ impl ConnectionsMutation {
     #[needs(ops::JOIN_PARTNER_PROGRAM)]
     async fn join_partner_program(&self, ctx: &Context<'_>) -> Answer<JoinPartnerProgram> {
         let joined = ops::join_partner_program(ctx.app(), ctx.caller()).await;
-        answer(joined.map(|row: account::Model| JoinPartnerProgram { account: Some(Account::acted_in(row)) }))
+        answer(joined.map(|row: account::Model| JoinPartnerProgram { account: Some(Account::changed(row)) }))
     }
 
     /// Let the agency ask for access to clients' accounts.
     #[needs(ops::JOIN_PARTNER_PROGRAM)]
     async fn enable_client_access(&self, ctx: &Context<'_>) -> Answer<EnableClientAccess> {
         let enabled = ops::enable_client_access(ctx.app(), ctx.caller()).await;
-        answer(enabled.map(|row| EnableClientAccess { account: Some(Account::acted_in(row)) }))
+        answer(enabled.map(|row| EnableClientAccess { account: Some(Account::changed(row)) }))
     }
 
     /// Ask clients for access to their accounts, by e-mail. Each address stands for itself: what is wrong with one keeps none

@@ -2,7 +2,7 @@
 
 use super::{ops::addressed_users, rules};
 use crate::{
-    accounts::rules::assignable,
+    accounts::rules::{assignable, right_account},
     actor::{Actor, Caller, member_of},
     api_keys,
     app::{App, Outgoing, Tx},
@@ -125,15 +125,6 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
 async fn is_connected(tx: &Tx, agency: AccountId, client: AccountId) -> Result<bool> {
     let sql = Sql::new("SELECT count(*) FROM connections WHERE status = 'active' AND agency_id = ").bind(agency);
     Ok(sql.push(" AND client_id = ").bind(client).count(tx.db()).await? > 0)
-}
-
-fn right_account(actor: &Actor, named: Option<AccountId>) -> Result<()> {
-    if named.is_none_or(|account| actor.acts_in(account)) {
-        return Ok(());
-    }
-    Err(UserError::new(UserErrorCode::WrongAccount, "This request acts in another account: switchAccount first.")
-        .at(["accountId"])
-        .into())
 }
 
 /// The requester gets a place at the ceiling, if they are still a direct user of the agency (C6).

@@ -105,7 +105,7 @@ struct WatchOwn;
 impl Watch<ClientConnectionChange> for WatchOwn {
     /// One's own log, but opened in an account: a stream ends with the access of the token that opened it (I3, C9).
     async fn may(&self, _: &App, actor: &Actor) -> Result<()> {
-        actor.seat_unless_nowhere().map(|_| ())
+        actor.standing_unless_nowhere().map(|_| ())
     }
 
     async fn see(&self, app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> Result<Option<ClientConnectionChange>> {

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod decide;
+pub mod ending;
 pub mod listen;
 pub mod ops;
 pub mod rules;

@@ -35,8 +35,10 @@ pub struct Event {
     kind: EventKind,
     /// When.
     at: Moment,
-    /// Null for what the system did, such as an expiry.
+    /// Null for what the system or the operator did, such as an expiry.
     actor: Option<User>,
+    /// Whether the operator of the server did it, by command line.
+    by_operator: bool,
     /// The agency, when the actor acted through a connection.
     via: Option<Account>,
     /// The API key that the actor used, where it was no session.
@@ -127,6 +129,29 @@ fn numbers(window: &Window) -> Result<(Option<i64>, Option<i64>)> {
     Ok((number(&window.after).map_err(wrong)?, number(&window.before).map_err(wrong)?))
 }
 
+/// What a value before or after names by its id.
+#[derive(Clone, Copy)]
+enum Named {
+    Account(AccountId),
+    User(UserId),
+    Nothing,
+}
+
+impl Named {
+    fn read(value: &str) -> Self {
+        let user = || value.parse().map_or(Self::Nothing, Self::User);
+        value.parse().map_or_else(|_| user(), Self::Account)
+    }
+
+    fn account(self) -> Option<AccountId> {
+        if let Self::Account(id) = self { Some(id) } else { None }
+    }
+
+    fn user(self) -> Option<UserId> {
+        if let Self::User(id) = self { Some(id) } else { None }
+    }
+}
+
 /// What the events of a page happened to.
 struct Subjects {
     accounts: HashMap<AccountId, Account>,
@@ -143,9 +168,12 @@ impl Subjects {
         let ids =
             |subject: Subject| events.iter().filter(move |event| event.kind.subject() == subject).map(|event| event.subject_id);
         let via = events.iter().filter_map(|event| event.via_id);
-        let accounts =
-            accounts::load(app.reader(), Some(actor), ids(Subject::Account).map(AccountId).chain(via).collect()).await?;
-        let people = events.iter().filter_map(|event| event.actor_id).chain(ids(Subject::User).map(UserId)).collect();
+        let named =
+            || events.iter().flat_map(|event| [&event.before, &event.after]).flatten().map(String::as_str).map(Named::read);
+        let accounts = ids(Subject::Account).map(AccountId).chain(via).chain(named().filter_map(Named::account)).collect();
+        let accounts = accounts::load(app.reader(), Some(actor), accounts).await?;
+        let people = events.iter().filter_map(|event| event.actor_id).chain(ids(Subject::User).map(UserId));
+        let people = people.chain(named().filter_map(Named::user)).collect();
         let users = users::load(app.reader(), Some(actor), people).await?;
         let members = members(app, actor, ids(Subject::Member).map(MemberId).collect()).await?;
         let invitations =
@@ -161,6 +189,17 @@ impl Subjects {
             connections: connections.into_iter().map(|connection| (connection.id, connection)).collect(),
             api_keys: api_keys.into_iter().map(|key| (key.id, key)).collect(),
         })
+    }
+
+    /// A value before or after, for people: of an id, whose it is.
+    fn words(&self, value: Option<&String>) -> String {
+        let value = value.map_or("", String::as_str);
+        let name = match Named::read(value) {
+            Named::Account(id) => self.accounts.get(&id).map(Account::title),
+            Named::User(id) => self.users.get(&id).map(User::title),
+            Named::Nothing => None,
+        };
+        name.unwrap_or(value).to_owned()
     }
 
     fn node(&self, subject: Subject, id: Uuid) -> Option<Node> {
@@ -185,7 +224,7 @@ async fn members(app: &App, actor: &Actor, ids: Vec<MemberId>) -> Result<Vec<Acc
     let read = |row: &QueryResult| {
         let member: member::Model = model("m")(row)?;
         let user = User::seen(model("u")(row)?, Some(actor), actor.acts_in(member.account_id));
-        Ok(AccountUser { id: member.id, user, level: member.level, joined_at: member.joined_at })
+        Ok(AccountUser::seen(&member, user))
     };
     sql.all(app.reader(), read).await
 }
@@ -219,11 +258,14 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         _ => ("somebody", ""),
     };
     let names = Names {
-        actor: actor.as_ref().map(|user| user.title().to_owned()).or_else(|| event.actor_id.map(|_| "Somebody".to_owned())),
+        actor: actor.as_ref().map(|user| user.title().to_owned()).or_else(|| match event.actor_id {
+            Some(_) => Some("Somebody".to_owned()),
+            None => event.by_operator.then(|| "The operator".to_owned()),
+        }),
         via: via.as_ref().map(|account| account.title().to_owned()),
         subject: about.to_owned(),
         client: client.to_owned(),
-        change: (event.before.clone().unwrap_or_default(), event.after.clone().unwrap_or_default()),
+        change: (subjects.words(event.before.as_ref()), subjects.words(event.after.as_ref())),
     };
     Event {
         id: event.id,
@@ -231,6 +273,7 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         at: event.at,
         summary: summary(event.kind, &names),
         actor,
+        by_operator: event.by_operator,
         via,
         api_key: event.api_key_id.filter(|_| !hidden),
         subject: subject.map(Box::new),

@@ -254,7 +254,7 @@ pub async fn access_ended(app: &App, caller: &Caller) {
     let mut wakeups = Vec::new();
     loop {
         match caller.afresh().actor(app).await {
-            Ok(actor) if actor.seat_unless_nowhere().is_err() => return,
+            Ok(actor) if actor.standing_unless_nowhere().is_err() => return,
             Ok(actor) if wakeups.is_empty() => {
                 wakeups = actor.logs().into_iter().map(|log| app.bus.listen(log)).collect();
                 // Looked up once more, in case it ended before anything was heard.

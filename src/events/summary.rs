@@ -46,7 +46,21 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
         EventKind::RecoveryCodesRegenerated => format!("{actor} made new recovery codes."),
         EventKind::RecoveryCodeUsed => format!("{actor} used a recovery code."),
         EventKind::UserErased => format!("{subject} was erased."),
-        EventKind::UserLeft => format!("{subject} left the account."),
+        EventKind::UserLeft => format!("{subject} left {before}."),
+        EventKind::UserRevoked => format!("{actor} revoked {subject}'s access to {before}."),
+        EventKind::UserLevelChanged => format!("{actor} changed {subject}'s level from {before} to {after}."),
+        EventKind::UserSuspended => format!("{actor} suspended {subject}."),
+        EventKind::UserReinstated => format!("{actor} reinstated {subject}."),
+        EventKind::OwnershipTransferred => format!("{actor} transferred ownership from {before} to {after}."),
+        EventKind::AccountRenamed => format!("{actor} renamed the account from {before} to {after}."),
+        EventKind::BillingChanged => format!("{actor} changed what the account is billed by."),
+        EventKind::TwoFactorRequirementChanged => {
+            format!("{actor} changed whether two-factor is required from \"{before}\" to \"{after}\".")
+        }
+        EventKind::AccountExported => format!("{actor} asked for a link to download the account."),
+        EventKind::InvitationResent => format!("{actor} sent the invitation of {subject} again."),
+        EventKind::InvitationDeclined => format!("The invitation of {subject} was declined."),
+        EventKind::ClientUserRemoved => format!("{before} of {subject} can't act in {client} any more."),
         EventKind::ApiKeyCreated => format!("{actor} made the API key {after}."),
         EventKind::ApiKeyRevoked => format!("{actor} deleted the API key {before}."),
         EventKind::AccountClosed => format!("The account {subject} was closed."),

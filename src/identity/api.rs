@@ -129,7 +129,7 @@ macro_rules! signed_in {
 
         impl From<SignedIn> for $name {
             fn from(done: SignedIn) -> Self {
-                let account = done.seat.map(|seat| Account::acted_in(seat.account));
+                let account = done.seat.map(|seat| Account::acted_in(seat.account, &done.user));
                 Self { user: Some(User::oneself(done.user)), account, credentials: Some(done.credentials.into()) }
             }
         }
@@ -209,7 +209,7 @@ impl IdentityMutation {
     async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Answer<RefreshSession> {
         let refreshed = ops::refresh(ctx.app(), &input.refresh_token, input.account_id).await;
         answer(refreshed.map(|done| {
-            let account = done.seat.map(|seat| Account::acted_in(seat.account));
+            let account = done.seat.map(|seat| Account::acted_in(seat.account, &done.user));
             RefreshSession { account, credentials: Some(done.credentials.into()) }
         }))
     }
@@ -239,5 +239,6 @@ async fn switch_account(ctx: &Context<'_>, input: SwitchAccountInput) -> Result<
         Some(row) => view_ways(ctx.app(), &*ctx.actor().await?, vec![row]).await?.pop(),
         None => None,
     };
-    Ok(SwitchAccount { account: Some(Account::acted_in(seat.account)), level, via, credentials: Some(done.credentials.into()) })
+    let account = Some(Account::acted_in(seat.account, &done.user));
+    Ok(SwitchAccount { account, level, via, credentials: Some(done.credentials.into()) })
 }

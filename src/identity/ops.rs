@@ -228,7 +228,7 @@ async fn usual_seat(tx: &Tx, user: &user::Model) -> Result<Option<Seat>> {
         return Ok(Some(seat));
     }
     let own = Sql::new(
-        "SELECT m.account_id FROM members m JOIN accounts a ON a.id = m.account_id WHERE a.status = 'active' AND m.user_id = ",
+        "SELECT m.account_id FROM members m JOIN accounts a ON a.id = m.account_id WHERE a.status = 'active' AND m.suspended_at IS NULL AND m.user_id = ",
     );
     let own: Option<AccountId> =
         own.bind(user.id).push(" ORDER BY m.level DESC, m.id LIMIT 1").one(tx.db(), |row| row.try_get_by_index(0)).await?;
@@ -241,10 +241,10 @@ async fn usual_seat(tx: &Tx, user: &user::Model) -> Result<Option<Seat>> {
 /// The way into an account: the direct one if there is one, unless a connection is asked for; else the highest level (C12).
 pub(crate) async fn way_in(tx: &Tx, user: UserId, account: AccountId, connection: Option<ConnectionId>) -> Result<Option<Seat>> {
     let sql = Sql::new(format!("SELECT {}, c.agency_id AS agency FROM accounts a", *SEAT_COLUMNS));
-    let sql = sql.push(" LEFT JOIN members m ON m.account_id = a.id AND m.user_id = ").bind(user);
+    let sql = sql.push(" LEFT JOIN members m ON m.account_id = a.id AND m.suspended_at IS NULL AND m.user_id = ").bind(user);
     let sql = sql.push(" LEFT JOIN connections c ON c.client_id = a.id AND c.status = 'active'");
     let sql = sql.push(" LEFT JOIN accounts g ON g.id = c.agency_id AND g.status = 'active'");
-    let sql = sql.push(" LEFT JOIN members am ON am.account_id = g.id AND am.user_id = ").bind(user);
+    let sql = sql.push(" LEFT JOIN members am ON am.account_id = g.id AND am.suspended_at IS NULL AND am.user_id = ").bind(user);
     let sql = sql.push(" LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = ").bind(user);
     // Of a client's many connections only those of the user's own agencies matter.
     let sql =

@@ -3,21 +3,20 @@
 use super::ops::{end_sessions, find_user};
 use crate::{
     actor::Caller,
-    api_keys,
     app::{App, Happening, Tx},
     connections,
     db::{OnTaken, Sql, model, select},
     error::{Error, Fault, Result, UserError, UserErrorCode},
     invitations, text,
+    users::departure::{Departure, Membership},
 };
 use entity::{
-    AccountId, LogId, MemberId, NodeId, UserId, account,
+    AccountId, LogId, NodeId, UserId, account,
     connection::{self, ConnectionStatus},
     event::EventKind,
     invitation::{self, InvitationStatus},
     user,
 };
-use sea_orm::QueryResult;
 
 /// Changes name or username.
 pub async fn update(app: &App, caller: &Caller, name: Option<&str>, username: Option<&str>) -> Result<user::Model> {
@@ -47,8 +46,7 @@ pub async fn delete_user(app: &App, caller: &Caller) -> Result<()> {
         let traces = Traces::find(tx, id).await?;
         let actor = tx.proven(caller, traces.logs()).await?;
         traces.are_all(tx).await?;
-        let owned: Vec<_> =
-            traces.memberships.iter().filter(|place| place.owns).map(|place| NodeId::Account(place.account)).collect();
+        let owned: Vec<_> = traces.owned().map(|place| NodeId::Account(place.account)).collect();
         if !owned.is_empty() {
             let why = "You own an account: transfer it to somebody else, or close it, before you go.";
             return Err(UserError::new(UserErrorCode::CannotLeave, why).blockers(owned).into());
@@ -67,10 +65,10 @@ pub async fn erase_unverified(app: &App, id: UserId) -> Result<bool> {
         traces.are_all(tx).await?;
         let user = find_user(tx, id).await?;
         let stays = user.email_verified_at.is_some() || user.erased_at.is_some();
-        if stays || traces.memberships.iter().any(|place| place.owns && place.shared) {
+        if stays || traces.owned().any(|place| place.shared) {
             return Ok(false);
         }
-        for place in traces.memberships.iter().filter(|place| place.owns) {
+        for place in traces.owned() {
             close_with_owner(tx, place.account).await?;
         }
         erase(tx, &user, &traces, Happening::by_itself).await?;
@@ -92,80 +90,78 @@ pub const FORMER: &str = "Former user";
 /// What an account is called that went with its only user.
 const CLOSED: &str = "Closed account";
 
-/// A user's place in an account that is open.
-struct Membership {
-    id: MemberId,
-    account: AccountId,
-    owns: bool,
-    /// Whether others are there too.
-    shared: bool,
-}
-
 /// Where somebody has left traces that name them.
-struct Traces {
-    user: UserId,
-    memberships: Vec<Membership>,
+pub(crate) struct Traces {
+    departure: Departure,
     invitations: Vec<invitation::Model>,
     requests: Vec<connection::Model>,
 }
 
 impl Traces {
-    async fn find(tx: &Tx, user: UserId) -> Result<Self> {
-        let sql = Sql::new(
-            "SELECT m.id, m.account_id, a.owner_id, EXISTS (SELECT 1 FROM members o WHERE o.account_id = m.account_id AND o.user_id <> m.user_id) \
-             FROM members m JOIN accounts a ON a.id = m.account_id AND a.status = 'active' WHERE m.user_id = ",
-        );
-        let read = |row: &QueryResult| {
-            let owner: UserId = row.try_get_by_index(2)?;
-            let (id, account, shared) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(3)?);
-            Ok(Membership { id, account, owns: owner == user, shared })
-        };
-        let memberships = sql.bind(user).push(" ORDER BY m.id").all(tx.db(), read).await?;
+    /// In all tables.
+    pub(crate) async fn find(tx: &Tx, user: UserId) -> Result<Self> {
         let key = || Sql::new("SELECT email_key FROM users WHERE id = ").bind(user);
         let key: Option<String> = key().one(tx.db(), |row| row.try_get_by_index(0)).await?;
         let invitations = select::<invitation::Entity>("i").push(" WHERE i.email_key = ").bind(key.as_deref());
         let requests = select::<connection::Entity>("c").push(" WHERE c.client_email_key = ").bind(key.as_deref());
         Ok(Self {
-            user,
-            memberships,
+            departure: Departure::find(tx, user, None).await?,
             invitations: invitations.all(tx.db(), model("i")).await?,
             requests: requests.all(tx.db(), model("c")).await?,
         })
     }
 
     /// Has the work run again when there is another one by now, whose log is not held.
-    async fn are_all(&self, tx: &Tx) -> Result<()> {
-        if Self::find(tx, self.user).await?.logs() == self.logs() {
+    pub(crate) async fn are_all(&self, tx: &Tx) -> Result<()> {
+        let user = self.departure.user;
+        if Self::find(tx, user).await?.logs() == self.logs() {
             return Ok(());
         }
         Err(Error::Contended(Fault::new("somebody was invited or asked while they were erased")))
     }
 
     /// The logs that hear of it.
-    fn logs(&self) -> Vec<LogId> {
-        let accounts = self.memberships.iter().map(|place| place.account);
+    pub(crate) fn logs(&self) -> Vec<LogId> {
         let invited = self.invitations.iter().map(|row| row.account_id);
         let asked = self.requests.iter().map(|row| row.agency_id);
-        accounts.chain(invited).chain(asked).map(LogId::from).chain([self.user.into()]).collect()
+        self.departure.logs().into_iter().chain(invited.chain(asked).map(LogId::from)).collect()
+    }
+
+    /// What they own.
+    fn owned(&self) -> impl Iterator<Item = &Membership> {
+        self.departure.memberships.iter().filter(|place| place.owns)
+    }
+
+    /// Whether they are a direct user of this account and of no other that is open.
+    pub(crate) fn is_only_in(&self, account: AccountId) -> bool {
+        self.departure.memberships.iter().all(|place| place.account == account)
     }
 }
 
 /// Takes a user's name, addresses and secrets out of everything; what is left is an id that names nobody. Who calls holds the
 /// logs of their traces, and has closed what they own.
-async fn erase(tx: &Tx, user: &user::Model, traces: &Traces, did: impl Fn(EventKind, uuid::Uuid) -> Happening) -> Result<()> {
+pub(crate) async fn erase(
+    tx: &Tx,
+    user: &user::Model,
+    traces: &Traces,
+    did: impl Fn(EventKind, uuid::Uuid) -> Happening,
+) -> Result<()> {
     end_sessions(tx, user.id, None).await?;
-    api_keys::ops::delete_of_user(tx, user.id).await?;
-    for table in ["recovery_codes", "places"] {
-        Sql::new(format!("DELETE FROM {table} WHERE user_id = ")).bind(user.id).run(tx.db()).await?;
-    }
-    let left: Vec<_> = traces.memberships.iter().filter(|place| !place.owns).collect();
-    Sql::new("DELETE FROM members WHERE id IN ").list(left.iter().map(|place| place.id)).run(tx.db()).await?;
-    for place in left {
-        tx.append(did(EventKind::UserLeft, user.id.0), [place.account.into()]);
-    }
+    Sql::new("DELETE FROM recovery_codes WHERE user_id = ").bind(user.id).run(tx.db()).await?;
+    traces.departure.carry_out(tx, EventKind::UserLeft, &did).await?;
     erase_letters(tx, user, traces, &did).await?;
+    erase_names(tx, user).await?;
     erase_row(tx, user).await?;
     tx.append(did(EventKind::UserErased, user.id.0), [user.id.into()]);
+    Ok(())
+}
+
+/// An account that they closed may have their name, and what they renamed too.
+async fn erase_names(tx: &Tx, user: &user::Model) -> Result<()> {
+    let sql = Sql::new("UPDATE accounts SET name = ").bind(CLOSED).push(", name_key = ").bind(CLOSED.to_lowercase());
+    sql.push(" WHERE status = 'closed' AND owner_id = ").bind(user.id).run(tx.db()).await?;
+    let sql = Sql::new("UPDATE events SET before = NULL, after = NULL WHERE kind = 'account_renamed' AND actor_id = ");
+    sql.bind(user.id).run(tx.db()).await?;
     Ok(())
 }
 
@@ -176,15 +172,20 @@ async fn erase_letters(
     traces: &Traces,
     did: &impl Fn(EventKind, uuid::Uuid) -> Happening,
 ) -> Result<()> {
-    for row in traces.invitations.iter().filter(|row| row.status_at(tx.now()) == InvitationStatus::Pending) {
-        invitations::ops::withdraw(tx, row, did(EventKind::InvitationCanceled, row.id.0)).await?;
-    }
+    let pending = traces.invitations.iter().filter(|row| row.status_at(tx.now()) == InvitationStatus::Pending);
+    invitations::ops::withdraw_all(tx, &pending.cloned().collect::<Vec<_>>(), did).await?;
     for row in traces.requests.iter().filter(|row| row.status_at(tx.now()) == ConnectionStatus::Pending) {
         connections::ops::withdraw(tx, row, did(EventKind::ClientAccessCanceled, row.id.0)).await?;
     }
     let nobody = nobody(user.id);
-    for (table, email) in [("invitations", "email"), ("connections", "client_email"), ("mails", "to_email")] {
-        let sql = Sql::new(format!("UPDATE {table} SET {email} = '', {email}_key = ")).bind(nobody.as_str());
+    let letters = [
+        ("invitations", "email", "message = NULL, "),
+        ("connections", "client_email", "message = NULL, "),
+        ("mails", "to_email", ""),
+    ];
+    for (table, email, words) in letters {
+        // What was written to them may name them too.
+        let sql = Sql::new(format!("UPDATE {table} SET {words}{email} = '', {email}_key = ")).bind(nobody.as_str());
         sql.push(&format!(" WHERE {email}_key = ")).bind(user.email_key.as_str()).run(tx.db()).await?;
     }
     let sql = Sql::new("UPDATE mails SET to_email = '', to_email_key = ").bind(nobody.as_str()).push(" WHERE user_id = ");

@@ -123,7 +123,7 @@ pub async fn reset(app: &App, user: UserId) -> Result<bool> {
             return Ok(false);
         }
         switch_off(tx, user.id).await?;
-        told(tx, &user, Happening::by_itself(EventKind::TwoFactorReset, user.id.0)).await?;
+        told(tx, &user, Happening::by_operator(EventKind::TwoFactorReset, user.id.0)).await?;
         Ok(true)
     })
     .await

@@ -38,7 +38,7 @@ impl Viewer {
 
     /// The level in the account that this request acts in; null when it acts in none, or access to it has ended.
     async fn level(&self) -> Option<UserLevel> {
-        self.0.seat_if_any().map(|seat| seat.level)
+        self.0.standing().ok().map(|seat| seat.level)
     }
 
     /// All that the viewer may do in the account that this request acts in.
@@ -55,12 +55,12 @@ impl Viewer {
 
     /// Why `can` answers as it does.
     async fn explain(&self, permission: Permission) -> PermissionExplanation {
-        PermissionExplanation::of(self.0.seat_if_any(), permission)
+        PermissionExplanation::of(&self.0, permission)
     }
 
     /// The connection through which the viewer acts, when in a client's account.
     async fn via(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<ClientConnection>> {
-        let row = self.0.seat_if_any()?.via.clone()?;
+        let row = self.0.standing().ok()?.via.clone()?;
         view_ways(ctx.app(), &self.0, vec![row]).await.map(|mut one| one.pop()).map_err(Into::into).transpose()
     }
 
@@ -153,6 +153,7 @@ impl Viewer {
 /// Why a permission is given or denied.
 #[derive(SimpleObject)]
 #[graphql(serial)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own for the client")]
 pub struct PermissionExplanation {
     /// Whether it is given.
     allowed: bool,
@@ -168,16 +169,23 @@ pub struct PermissionExplanation {
     through_connection: bool,
     /// That connection's ceiling.
     ceiling: Option<UserLevel>,
+    /// Whether the account requires two-factor and the viewer has none: then nothing is given.
+    two_factor_missing: bool,
 }
 
 impl PermissionExplanation {
-    fn of(seat: Option<&Seat>, permission: Permission) -> Self {
-        let row = permission.row();
+    fn of(actor: &Actor, permission: Permission) -> Self {
+        let (row, seat) = (permission.row(), actor.standing().ok());
         let via = seat.and_then(|seat| seat.via.as_ref());
-        let nowhere = || "You act in no account, or your access to it has ended.".to_owned();
+        let reason = match seat {
+            None => "You act in no account, or your access to it has ended.".to_owned(),
+            Some(_) if actor.lacks_two_factor() => Denied::TwoFactorRequired.to_string(),
+            Some(seat) => seat.reason(permission),
+        };
         Self {
-            allowed: seat.is_some_and(|seat| seat.may(permission)),
-            reason: seat.map_or_else(nowhere, |seat| seat.reason(permission)),
+            allowed: actor.seat_if_any().is_some_and(|seat| seat.may(permission)),
+            reason,
+            two_factor_missing: actor.lacks_two_factor(),
             level: seat.map(|seat| seat.level),
             lowest_level: row.lowest,
             direct_users_only: row.direct_users_only,
@@ -213,12 +221,12 @@ impl Edge for AccountAccessEdge {
 
 /// Every way of a user into an account: a place of their own, or one on a connection of an agency of theirs.
 const WAYS: &str = "SELECT m.id AS way, m.account_id AS account_id, NULL AS connection_id, m.level AS m_level, NULL AS am_level, \
-     NULL AS p_level FROM members m WHERE m.user_id = ";
+     NULL AS p_level FROM members m WHERE m.suspended_at IS NULL AND m.user_id = ";
 const WAYS_THROUGH: &str = " UNION ALL SELECT c.id, c.client_id, c.id, NULL, am.level, p.level FROM members am \
      JOIN accounts g ON g.id = am.account_id AND g.status = 'active' \
      JOIN connections c ON c.agency_id = g.id AND c.status = 'active' \
      LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = am.user_id \
-     WHERE (p.id IS NOT NULL OR g.owner_id = am.user_id) AND am.user_id = ";
+     WHERE (p.id IS NOT NULL OR g.owner_id = am.user_id) AND am.suspended_at IS NULL AND am.user_id = ";
 
 async fn accounts(
     ctx: &Context<'_>,

@@ -288,8 +288,8 @@ async fn invite_users(ctx: &Context<'_>, input: Invite) -> Result<(InviteUsers, 
 
 async fn accept_invitation(ctx: &Context<'_>, input: AnswerInvitationInput) -> Result<AcceptInvitation> {
     // Nobody signed in comes before a wrong input.
-    ctx.actor().await?;
+    let user = ctx.actor().await?.user.clone();
     let named = LinkOrId::one_of(input.token, input.invitation_id, "invitationId")?;
     let seat = by_link(ctx, named.is_token(), Box::pin(ops::accept_invitation(ctx.app(), ctx.caller(), named))).await?;
-    Ok(AcceptInvitation { account: Some(Account::acted_in(seat.account)), level: Some(seat.level) })
+    Ok(AcceptInvitation { account: Some(Account::acted_in(seat.account, &user)), level: Some(seat.level) })
 }

@@ -22,6 +22,7 @@ use entity::{
 };
 use sea_orm::IntoActiveModel;
 use std::collections::HashSet;
+use uuid::Uuid;
 
 /// What [`invite_users`] asks for.
 pub const INVITE_USERS: Permission = Permission::InviteUsers;
@@ -170,11 +171,14 @@ pub async fn expire(tx: &Tx, rows: &[invitation::Model]) -> Result<()> {
     Ok(())
 }
 
-/// Takes one back, for the reason that the event tells. Its account is held.
-pub async fn withdraw(tx: &Tx, row: &invitation::Model, why: Happening) -> Result<()> {
-    let sql = Sql::new("UPDATE invitations SET status = ").bind(InvitationStatus::Canceled).push(", decided_at = ");
-    sql.bind(tx.now()).push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
-    tx.append(why, [LogId::from(row.account_id)]);
+/// Takes these back, for the reason that the event tells. Their accounts are held.
+pub async fn withdraw_all(tx: &Tx, rows: &[invitation::Model], did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
+    let sql =
+        Sql::new("UPDATE invitations SET status = ").bind(InvitationStatus::Canceled).push(", decided_at = ").bind(tx.now());
+    sql.push(" WHERE id IN ").list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
+    for row in rows {
+        tx.append(did(EventKind::InvitationCanceled, row.id.0), [LogId::from(row.account_id)]);
+    }
     Ok(())
 }
 

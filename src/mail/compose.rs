@@ -37,6 +37,9 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         | MailKind::TwoFactorChanged
         | MailKind::NewSignIn
         | MailKind::RefreshTokenReused
+        | MailKind::AccessRevoked
+        | MailKind::AccountClosed
+        | MailKind::OwnershipTransferred
         | MailKind::ApiKeyCreated => Ok(security(app, mail).await?.map(|letter| (letter, None))),
     }
 }
@@ -59,6 +62,14 @@ async fn user_name(app: &App, id: Option<UserId>) -> Result<String> {
 async fn account_name(app: &App, id: AccountId) -> Result<String> {
     let account = by_id::<account::Entity>(app.reader(), id).await?;
     Ok(account.map_or_else(String::new, |account| account.name))
+}
+
+/// The name of an account whose id an event keeps.
+async fn account_of(app: &App, id: Option<&str>) -> Result<String> {
+    match id.and_then(|id| id.parse().ok()) {
+        Some(id) => account_name(app, id).await,
+        None => Ok("an account".to_owned()),
+    }
 }
 
 async fn verify_email(app: &App, mail: &mail::Model) -> Result<Linked> {
@@ -124,6 +135,20 @@ async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
             "A session was ended for your safety",
             format!("A refresh token of your session with {device} was used twice, as if copied. The session was ended."),
         ),
+        EventKind::UserRevoked => {
+            let account = account_of(app, event.before.as_deref()).await?;
+            ("Your access was revoked", format!("You can't act in {account} any more."))
+        }
+        EventKind::AccountClosed => {
+            let account = account_name(app, AccountId(event.subject_id)).await?;
+            ("An account was closed", format!("{account} was closed. Nobody can act in it any more."))
+        }
+        EventKind::OwnershipTransferred => {
+            let account = account_name(app, AccountId(mail.subject_id)).await?;
+            let name = |id: Option<&str>| user_name(app, id.and_then(|id| id.parse().ok()));
+            let (from, to) = (name(event.before.as_deref()).await?, name(event.after.as_deref()).await?);
+            ("An account has another Owner", format!("{to} is the Owner of {account} now; {from} is an Admin there."))
+        }
         EventKind::ApiKeyCreated => {
             ("A new API key", format!("The API key \"{}\" was made in your name.", event.after.unwrap_or_default()))
         }

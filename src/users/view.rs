@@ -99,6 +99,19 @@ pub struct AccountUser {
     pub level: UserLevel,
     /// Since when.
     pub joined_at: Moment,
+    /// Whether signing in asks them for a code. Readable as their address is.
+    pub two_factor_enabled: Option<bool>,
+    /// Whether they can't act in the account until they are reinstated.
+    pub suspended: bool,
+}
+
+impl AccountUser {
+    /// A place and who has it.
+    pub fn seen(place: &member::Model, user: User) -> Self {
+        let two_factor_enabled = user.shows_email.then_some(user.row.two_factor_since.is_some());
+        let member::Model { id, level, joined_at, suspended_at, .. } = *place;
+        Self { id, user, level, joined_at, two_factor_enabled, suspended: suspended_at.is_some() }
+    }
 }
 
 /// One entry of an account's users.
@@ -125,7 +138,7 @@ fn seen(actor: &Actor) -> impl Fn(&sea_orm::QueryResult) -> Result<AccountUser, 
     move |row| {
         let member: member::Model = model("m")(row)?;
         let user = User::seen(model("u")(row)?, Some(actor), true);
-        Ok(AccountUser { id: member.id, user, level: member.level, joined_at: member.joined_at })
+        Ok(AccountUser::seen(&member, user))
     }
 }
 

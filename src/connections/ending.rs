@@ -1,0 +1,149 @@
+//! What ends when an account leaves the stage, as the agency, as a client or as both: all of its connections and pending requests
+//! in a number of statements that does not grow with each (C9, C10, U11).
+
+use super::ops::{addressed_users, expire};
+use crate::{
+    app::{Happening, Outgoing, Tx},
+    consequences::{ConsequenceKind, Consequences},
+    db::{ROWS_PER_STATEMENT, Sql, columns, model, select},
+    error::{Error, Fault, Result},
+};
+use entity::{
+    AccountId, ConnectionId, EventId, LogId, NodeId, UserId,
+    connection::{self, ConnectionStatus, Side},
+    event::EventKind,
+    mail::MailKind,
+    user,
+};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// As which of the two an account's connections end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum As {
+    /// Its clients are let go.
+    Agency,
+    /// Its agencies are let go too.
+    Both,
+}
+
+/// What ends.
+#[derive(Debug, PartialEq)]
+pub struct Ending {
+    account: AccountId,
+    sides: As,
+    active: Vec<connection::Model>,
+    pending: Vec<connection::Model>,
+    /// The users whose verified addresses were asked.
+    addressed: HashMap<String, UserId>,
+}
+
+impl Ending {
+    /// Of an account.
+    pub async fn find(tx: &Tx, account: AccountId, sides: As) -> Result<Self> {
+        let of = |status: ConnectionStatus| select::<connection::Entity>("c").push(" WHERE c.status = ").bind(status);
+        let active = of(ConnectionStatus::Active).push(" AND (c.agency_id = ").bind(account);
+        let active = match sides {
+            As::Agency => active.push(")"),
+            As::Both => active.push(" OR c.client_id = ").bind(account).push(")"),
+        };
+        let active = active.push(" ORDER BY c.id").all(tx.db(), model("c")).await?;
+        let pending = of(ConnectionStatus::Pending).push(" AND c.agency_id = ").bind(account);
+        let pending: Vec<connection::Model> = pending.push(" ORDER BY c.id").all(tx.db(), model("c")).await?;
+        let addressed = addressed_users(tx.db(), pending.iter().map(|row| row.client_email_key.as_str())).await?;
+        Ok(Self { account, sides, active, pending, addressed })
+    }
+
+    /// The logs that hear of it: the other sides', and those of the users who were asked.
+    pub fn logs(&self) -> Vec<LogId> {
+        let sides = self.active.iter().flat_map(|row| [Some(row.agency_id), row.client_id]).flatten().map(LogId::from);
+        sides.chain(self.addressed.values().copied().map(LogId::from)).collect()
+    }
+
+    /// Has the work run again when something else ends by now, whose log is not held.
+    pub async fn is_still(&self, tx: &Tx) -> Result<()> {
+        if Self::find(tx, self.account, self.sides).await? == *self {
+            return Ok(());
+        }
+        Err(Error::Contended(Fault::new("an account's connections changed while they ended")))
+    }
+
+    /// What ends, besides what is told already.
+    pub fn consequences(&self, besides: Consequences) -> Consequences {
+        let ids = |rows: &[connection::Model]| rows.iter().map(|row| NodeId::Connection(row.id)).collect::<Vec<_>>();
+        besides.and(ConsequenceKind::ConnectionEnds, ids(&self.active)).and(ConsequenceKind::RequestCanceled, ids(&self.pending))
+    }
+
+    /// Ends it all: nobody acts through these connections any more, what agencies' users hold there goes, and the other sides
+    /// are told. Who calls holds the logs.
+    pub async fn carry_out(&self, tx: &Tx, did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
+        let (expired, pending): (Vec<_>, Vec<_>) =
+            self.pending.iter().cloned().partition(|row| row.status_at(tx.now()) == ConnectionStatus::Expired);
+        expire(tx, &expired).await?;
+        self.cancel(tx, &pending, did).await?;
+        for rows in self.active.chunks(ROWS_PER_STATEMENT) {
+            let ids = || rows.iter().map(|row| row.id);
+            let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now()).push(" WHERE id IN ");
+            sql.list(ids()).run(tx.db()).await?;
+            Sql::new("DELETE FROM places WHERE connection_id IN ").list(ids()).run(tx.db()).await?;
+        }
+        for table in ["api_keys", "exports"] {
+            let sql = Sql::new(format!("DELETE FROM {table} WHERE via_id = ")).bind(self.account);
+            match self.sides {
+                As::Agency => sql,
+                As::Both => sql.push(" OR account_id = ").bind(self.account),
+            }
+            .run(tx.db())
+            .await?;
+        }
+        self.forget_opt_ins(tx).await?;
+        let ended = self.active.iter().map(|row| {
+            let by = if row.agency_id == self.account { Side::Agency } else { Side::Client };
+            let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
+            (row, by, tx.append(did(EventKind::ClientAccessEnded, row.id.0).from(by.name()), logs))
+        });
+        let ended: Vec<_> = ended.collect();
+        self.tell(tx, &ended).await
+    }
+
+    async fn cancel(&self, tx: &Tx, pending: &[connection::Model], did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
+        for rows in pending.chunks(ROWS_PER_STATEMENT) {
+            let sql = Sql::new("UPDATE connections SET status = 'canceled', decided_at = ").bind(tx.now()).push(" WHERE id IN ");
+            sql.list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
+        }
+        for row in pending {
+            let user = self.addressed.get(&row.client_email_key).copied().map(LogId::from);
+            let logs = [Some(row.agency_id.into()), user].into_iter().flatten();
+            tx.append(did(EventKind::ClientAccessCanceled, row.id.0), logs);
+        }
+        Ok(())
+    }
+
+    /// What an agency's user chose in a client's account goes with the way there; what a direct user chose stays.
+    async fn forget_opt_ins(&self, tx: &Tx) -> Result<()> {
+        let clients: Vec<_> = self.active.iter().filter_map(|row| row.client_id).collect();
+        for clients in clients.chunks(ROWS_PER_STATEMENT) {
+            let sql = Sql::new("DELETE FROM email_opt_ins WHERE account_id IN ").list(clients.iter().copied());
+            let sql = sql.push(" AND NOT EXISTS (SELECT 1 FROM members m WHERE m.account_id = email_opt_ins.account_id");
+            sql.push(" AND m.user_id = email_opt_ins.user_id)").run(tx.db()).await?;
+        }
+        Ok(())
+    }
+
+    /// The other side's Owner is told, and of an agency whoever asked for the access, if they are still there.
+    async fn tell(&self, tx: &Tx, ended: &[(&connection::Model, Side, EventId)]) -> Result<()> {
+        let mut told: Vec<(ConnectionId, EventId, user::Model)> = Vec::new();
+        for rows in ended.chunks(ROWS_PER_STATEMENT) {
+            let sql = Sql::new(format!("SELECT c.id AS c_id, {} FROM users u", columns::<user::Entity>("u")));
+            let sql = sql.push(" JOIN members m ON m.user_id = u.id JOIN connections c ON c.id IN ");
+            let sql = sql.list(rows.iter().map(|(row, ..)| row.id)).push(" AND (c.agency_id = ").bind(self.account);
+            let sql = sql.push(" AND m.account_id = c.client_id AND m.level = 5 OR c.client_id = ").bind(self.account);
+            let sql = sql.push(" AND m.account_id = c.agency_id AND (m.level = 5 OR m.user_id = c.requested_by))");
+            let found = sql.all(tx.db(), |row| Ok((row.try_get::<ConnectionId>("", "c_id")?, model("u")(row)?))).await?;
+            let events: HashMap<_, _> = rows.iter().map(|(row, _, event)| (row.id, *event)).collect();
+            told.extend(found.into_iter().filter_map(|(id, user)| Some((id, *events.get(&id)?, user))));
+        }
+        let mails = told.iter().map(|(id, event, user)| Outgoing::to_user(user, MailKind::ConnectionEnded, *event, id.0));
+        tx.mail(&mails.collect::<Vec<_>>()).await
+    }
+}

@@ -1,0 +1,162 @@
+//! What happens to the access of an account's users: levels, suspending, revoking, leaving (U6–U8).
+
+use super::{departure::Departure, rules};
+use crate::{
+    accounts,
+    actor::{Actor, Caller, member_of},
+    app::{App, Outgoing, Tx},
+    consequences::{ConsequenceKind, Consequences, Outcome},
+    db::Sql,
+    error::{Denied, Result, UserError, UserErrorCode},
+    identity::{ops::find_user, profile},
+    permission::Permission,
+};
+use entity::{AccountId, NodeId, UserId, UserLevel, event::EventKind, mail::MailKind, member};
+
+/// What [`set_user_level`] asks for.
+pub const SET_LEVEL: Permission = Permission::SetUserAccessLevel;
+/// What [`revoke_user`], [`suspend_user`] and [`reinstate_user`] ask for.
+pub const REVOKE: Permission = Permission::RevokeAccountAccess;
+
+/// The user's place in the account that the actor acts in.
+pub(crate) async fn colleague(tx: &Tx, actor: &Actor, user: UserId) -> Result<member::Model> {
+    let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such user in this account.").at(["userId"]);
+    Ok(member_of(tx, actor.seat()?.account.id, user).await?.ok_or_else(unknown)?)
+}
+
+async fn changed(tx: &Tx, member: &member::Model) -> Result<member::Model> {
+    let changed = crate::db::by_id::<member::Entity>(tx.db(), member.id).await?;
+    changed.ok_or_else(|| crate::error::Fault::new(format!("no place {}", member.id)).into())
+}
+
+/// Gives a user another level. It counts from their very next request on (U6, L2).
+pub async fn set_user_level(
+    app: &App,
+    caller: &Caller,
+    user: UserId,
+    level: UserLevel,
+    dry_run: bool,
+) -> Result<Outcome<member::Model>> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, SET_LEVEL, vec![user.into()]).await?;
+        let member = colleague(tx, &actor, user).await?;
+        accounts::rules::assignable(level)?;
+        rules::may_set_level(actor.user.id, &member)?;
+        accounts::rules::needs_level(actor.seat()?.account.plan, level)?;
+        if dry_run {
+            let shrinks = (level < member.level).then_some(NodeId::User(user));
+            return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessShrinks, shrinks)));
+        }
+        if level != member.level {
+            Sql::new("UPDATE members SET level = ").bind(level).push(" WHERE id = ").bind(member.id).run(tx.db()).await?;
+            let what = actor.did(EventKind::UserLevelChanged, member.id.0).from(member.level.title()).to(level.title());
+            tx.append(what, [member.account_id.into(), user.into()]);
+        }
+        changed(tx, &member).await.map(Outcome::Done)
+    })
+    .await
+}
+
+/// Keeps a user out until they are reinstated; their level, seat, keys and places rest (U6).
+pub async fn suspend_user(app: &App, caller: &Caller, user: UserId, dry_run: bool) -> Result<Outcome<member::Model>> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, REVOKE, vec![user.into()]).await?;
+        let member = colleague(tx, &actor, user).await?;
+        rules::may_take_access(actor.user.id, &member)?;
+        if dry_run {
+            let ends = member.suspended_at.is_none().then_some(NodeId::User(user));
+            return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessEnds, ends)));
+        }
+        if member.suspended_at.is_none() {
+            let sql = Sql::new("UPDATE members SET suspended_at = ").bind(tx.now()).push(" WHERE id = ").bind(member.id);
+            sql.run(tx.db()).await?;
+            tx.append(actor.did(EventKind::UserSuspended, member.id.0), [member.account_id.into(), user.into()]);
+        }
+        changed(tx, &member).await.map(Outcome::Done)
+    })
+    .await
+}
+
+/// Lets a suspended user in again, as they were (U6).
+pub async fn reinstate_user(app: &App, caller: &Caller, user: UserId) -> Result<member::Model> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, REVOKE, vec![user.into()]).await?;
+        let member = colleague(tx, &actor, user).await?;
+        rules::may_take_access(actor.user.id, &member)?;
+        if member.suspended_at.is_some() {
+            Sql::new("UPDATE members SET suspended_at = NULL WHERE id = ").bind(member.id).run(tx.db()).await?;
+            tx.append(actor.did(EventKind::UserReinstated, member.id.0), [member.account_id.into(), user.into()]);
+        }
+        changed(tx, &member).await
+    })
+    .await
+}
+
+/// Ends a user's access, with all that they hold through it (U7, C11).
+pub async fn revoke_user(app: &App, caller: &Caller, user: UserId, dry_run: bool) -> Result<Outcome<UserId>> {
+    let here = account_of(app, caller).await?;
+    app.tx(async |tx| {
+        let departure = Departure::find(tx, user, Some(here)).await?;
+        let actor = tx.authorize(caller, REVOKE, departure.logs()).await?;
+        departure.is_still(tx).await?;
+        let member = colleague(tx, &actor, user).await?;
+        rules::may_take_access(actor.user.id, &member)?;
+        if dry_run {
+            return Ok(Outcome::Would(departure.consequences()));
+        }
+        let events = departure.carry_out(tx, EventKind::UserRevoked, &|kind, subject| actor.did(kind, subject)).await?;
+        let former = find_user(tx, user).await?;
+        let mails = events.into_iter().map(|event| Outgoing::to_user(&former, MailKind::AccessRevoked, event, user.0));
+        tx.mail(&mails.collect::<Vec<_>>()).await?;
+        Ok(Outcome::Done(user))
+    })
+    .await
+}
+
+/// Where the caller acts, to know which logs to hold; whether they may is asked within.
+async fn account_of(app: &App, caller: &Caller) -> Result<AccountId> {
+    Ok(caller.actor(app).await?.standing()?.account.id)
+}
+
+/// Who left, and whether their login is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    /// The account.
+    pub account: AccountId,
+    /// Whether it was their last one.
+    pub login_deleted: bool,
+}
+
+/// Leaves the account that the request acts in. Whoever is a direct user of no other is erased (U8).
+pub async fn leave_account(app: &App, caller: &Caller, dry_run: bool) -> Result<Outcome<Left>> {
+    let (user, account) = (caller.actor(app).await?.user.id, account_of(app, caller).await?);
+    app.tx(async |tx| {
+        let departure = Departure::find(tx, user, Some(account)).await?;
+        let traces = profile::Traces::find(tx, user).await?;
+        let actor = tx.person(caller, traces.logs()).await?;
+        departure.is_still(tx).await?;
+        traces.are_all(tx).await?;
+        let seat = actor.standing()?;
+        if seat.via.is_some() {
+            let reason = "You act here through an agency's connection: removeClientUser gives up a place there.".to_owned();
+            return Err(Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into());
+        }
+        let login_deleted = traces.is_only_in(account);
+        rules::may_leave(seat.level)?;
+        if login_deleted {
+            actor.proved_lately(tx.now())?;
+        }
+        if dry_run {
+            let erased = login_deleted.then_some(NodeId::User(user));
+            return Ok(Outcome::Would(departure.consequences().and(ConsequenceKind::LoginDeleted, erased)));
+        }
+        let did = |kind, subject| actor.did(kind, subject);
+        if login_deleted {
+            profile::erase(tx, &actor.user, &traces, did).await?;
+        } else {
+            departure.carry_out(tx, EventKind::UserLeft, &did).await?;
+        }
+        Ok(Outcome::Done(Left { account, login_deleted }))
+    })
+    .await
+}
