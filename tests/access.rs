@@ -4,6 +4,10 @@ use crate::{
     on_both_databases,
     support::{TestApp, people::Person},
 };
+use async_graphql_parser::{
+    parse_schema,
+    types::{TypeKind, TypeSystemDefinition},
+};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
@@ -32,7 +36,8 @@ async fn l7_a_denied_field_is_null_in_its_place(app: &TestApp) {
 async fn ids_of(owner: &Person<'_>, client: &Person<'_>) -> Vec<String> {
     owner.invite(&["guest@x.example"], "VIEWER").await.ok();
     let connection = owner.connect(client, "ADMIN").await;
-    let query = "query($c: ID!) { account { id owner { id } users { nodes { id } } invitations { nodes { id } } auditLog { nodes { id } } } \
+    owner.api_key().await;
+    let query = "query($c: ID!) { viewer { sessions { id } } account { id owner { id } users { nodes { id } } apiKeys { nodes { id } } invitations { nodes { id } } auditLog { nodes { id } } } \
                  node(id: $c) { ... on ClientConnection { id users { nodes { id } } } } }";
     let reply = owner.ask(query, json!({ "c": connection })).await;
     let mut ids = Vec::new();
@@ -55,6 +60,34 @@ fn collect(value: &Value, ids: &mut Vec<String>) {
     }
 }
 
+/// The mutations that take an id, each with the input's field.
+fn mutations_that_take_ids() -> std::collections::BTreeSet<String> {
+    let document = parse_schema(keyholder::schema::sdl()).unwrap();
+    let types = document.definitions.into_iter().filter_map(|definition| match definition {
+        TypeSystemDefinition::Type(ty) => Some(ty.node),
+        _ => None,
+    });
+    let types: Vec<_> = types.collect();
+    let inputs = |wanted: &str| match types.iter().find(|ty| ty.name.node == wanted).map(|ty| &ty.kind) {
+        Some(TypeKind::InputObject(input)) => {
+            input.fields.iter().map(|field| (field.node.name.node.to_string(), field.node.ty.node.to_string())).collect()
+        }
+        _ => Vec::new(),
+    };
+    let Some(TypeKind::Object(mutation)) = types.iter().find(|ty| ty.name.node == "Mutation").map(|ty| &ty.kind) else {
+        panic!("no mutations")
+    };
+    let mut taken = std::collections::BTreeSet::new();
+    for field in &mutation.fields {
+        for argument in &field.node.arguments {
+            let input = argument.node.ty.node.to_string();
+            let ids = inputs(input.trim_end_matches('!')).into_iter().filter(|(_, ty)| ty.trim_end_matches('!') == "ID");
+            taken.extend(ids.map(|(name, _)| format!("{}.{name}", field.node.name.node)));
+        }
+    }
+    taken
+}
+
 /// THREATS 45: a foreign id is the same as one that is not there: null without an error in a query, `NOT_FOUND` in a mutation.
 async fn threat_45_foreign_ids(app: &TestApp) {
     let owner = app.agency("olga@agency.example").await;
@@ -64,7 +97,7 @@ async fn threat_45_foreign_ids(app: &TestApp) {
     let prefixes: std::collections::BTreeSet<_> = ids.iter().map(|id| id.split('_').next().unwrap()).collect();
     assert_eq!(
         prefixes.into_iter().collect::<Vec<_>>(),
-        ["account", "connection", "event", "invitation", "member", "place", "user"]
+        ["account", "apikey", "connection", "event", "invitation", "member", "place", "session", "user"]
     );
     let nodes = "query($i: [ID!]!) { nodes(ids: $i) { __typename id } }";
     let own = owner.ask(nodes, json!({ "i": ids })).await;
@@ -79,14 +112,44 @@ async fn threat_45_foreign_ids(app: &TestApp) {
         }
     }
     let foreign = |prefix: &str| ids.iter().find(|id| id.starts_with(prefix)).unwrap().clone();
-    let mutations = [
-        ("switchAccount(input: {accountId: $i}) { userErrors { code } }", foreign("account")),
-        ("setConnectionLevel(input: {connectionId: $i, level: ADMIN}) { userErrors { code } }", foreign("connection")),
-        ("endClientConnection(input: {connectionId: $i}) { userErrors { code } }", foreign("connection")),
-        ("approveClientRequest(input: {connectionId: $i, level: ADMIN}) { userErrors { code } }", foreign("connection")),
-        ("declineClientRequest(input: {connectionId: $i}) { userErrors { code } }", foreign("connection")),
-        ("acceptInvitation(input: {invitationId: $i}) { userErrors { code } }", foreign("invitation")),
+    // Each way in which a mutation takes an id, from the SDL: one without a row fails here.
+    let rows = [
+        ("acceptInvitation.invitationId", "acceptInvitation(input: {invitationId: $i})"),
+        ("addClientUser.connectionId", "addClientUser(input: {connectionId: $i, username: \"sam\", level: VIEWER})"),
+        ("approveClientRequest.connectionId", "approveClientRequest(input: {connectionId: $i, level: ADMIN})"),
+        ("cancelInvitation.invitationId", "cancelInvitation(input: {invitationId: $i})"),
+        ("declineClientRequest.connectionId", "declineClientRequest(input: {connectionId: $i})"),
+        ("declineInvitation.invitationId", "declineInvitation(input: {invitationId: $i})"),
+        ("endClientConnection.connectionId", "endClientConnection(input: {connectionId: $i})"),
+        ("resendInvitation.invitationId", "resendInvitation(input: {invitationId: $i})"),
+        ("reinstateUser.userId", "reinstateUser(input: {userId: $i})"),
+        ("revokeApiKey.apiKeyId", "revokeApiKey(input: {apiKeyId: $i})"),
+        ("revokeSession.sessionId", "revokeSession(input: {sessionId: $i})"),
+        ("revokeUser.userId", "revokeUser(input: {userId: $i})"),
+        ("setConnectionLevel.connectionId", "setConnectionLevel(input: {connectionId: $i, level: ADMIN})"),
+        ("setUserLevel.userId", "setUserLevel(input: {userId: $i, level: VIEWER})"),
+        ("suspendUser.userId", "suspendUser(input: {userId: $i})"),
+        ("switchAccount.accountId", "switchAccount(input: {accountId: $i})"),
+        ("transferOwnership.userId", "transferOwnership(input: {userId: $i})"),
     ];
+    // What is only compared with where the request acts, or chooses among one's own ways in after a password or a token.
+    let compared = [
+        "approveClientRequest.accountId",
+        "closeAccount.accountId",
+        "refreshSession.accountId",
+        "signIn.accountId",
+        "switchAccount.connectionId",
+        "transferOwnership.accountId",
+    ];
+    let taken = mutations_that_take_ids();
+    let known: Vec<_> = rows.iter().map(|(name, _)| *name).chain(compared).collect();
+    let without: Vec<_> = taken.iter().filter(|name| !known.contains(&name.as_str())).collect();
+    assert!(without.is_empty(), "no row for {without:?}");
+    let mutations = rows.iter().filter(|(name, _)| taken.contains(*name)).map(|(name, call)| {
+        let thing = name.split('.').nth(1).unwrap().strip_suffix("Id").unwrap();
+        let prefix = if thing == "apiKey" { "apikey" } else { thing };
+        (format!("{call} {{ userErrors {{ code }} }}"), foreign(prefix))
+    });
     for (mutation, id) in mutations {
         let absent = format!("{}_00000000000000000000000000", id.split('_').next().unwrap());
         let ask = async |id: &str| stranger.ask(&format!("mutation($i: ID!) {{ {mutation} }}"), json!({ "i": id })).await;

@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod api_keys;
+mod closing;
 mod connections;
 mod edge;
 mod faults;
@@ -22,3 +23,4 @@ mod protocols;
 mod schema;
 mod security;
 mod two_factor;
+mod users;

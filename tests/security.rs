@@ -107,7 +107,7 @@ async fn threat_43_another_password(app: &TestApp) {
     assert_eq!(kinds(app, "ann@x.example").await, ["verify_email", "password_changed"]);
 }
 
-/// I7, THREATS 43: ten minutes after the sign-in, what could take a login away asks who one is once more.
+/// I7, THREATS 43, U8: ten minutes after the sign-in, what could take a login away asks who one is once more.
 async fn threat_43_what_asks_again(app: &TestApp) {
     let ann = app.person("ann@x.example").await;
     app.advance(TimeDelta::minutes(10) + TimeDelta::seconds(1));
@@ -124,6 +124,9 @@ async fn threat_43_what_asks_again(app: &TestApp) {
         "regenerateRecoveryCodes(input: {code: \"123456\"}) { userErrors { code } }",
         "createApiKey(input: {name: \"x\"}) { userErrors { code } }",
         "deleteUser { userErrors { code } }",
+        "deleteUser(input: {dryRun: true}) { userErrors { code } }",
+        "transferOwnership(input: {userId: \"user_00000000000000000000000001\"}) { userErrors { code } }",
+        "closeAccount(input: {confirmation: \"ann's account\"}) { userErrors { code } }",
     ];
     for ask in asks {
         let reply = ann.ask(&format!("mutation {{ done: {ask} }}"), Value::Null).await;

@@ -22,14 +22,14 @@ const AGAIN: &str = "mutation($c: String) { reauthenticate(input: {code: $c}) { 
 const ENABLED: &str = "{ viewer { twoFactorEnabled } }";
 
 /// A device that holds a secret.
-struct Device<'a> {
+pub struct Device<'a> {
     app: &'a TestApp,
     secret: String,
 }
 
 impl Device<'_> {
     /// The code of this moment, or of so many steps later.
-    fn code_in(&self, steps: i64) -> String {
+    pub fn code_in(&self, steps: i64) -> String {
         code_at(&self.secret, self.app.now().timestamp() + 30 * steps)
     }
 
@@ -51,12 +51,18 @@ fn codes(reply: &Value) -> Vec<String> {
 }
 
 /// Somebody with two-factor on, their device and their recovery codes.
-async fn protected<'a>(app: &'a TestApp, email: &str) -> (Person<'a>, Device<'a>, Vec<String>) {
+pub async fn protected<'a>(app: &'a TestApp, email: &str) -> (Person<'a>, Device<'a>, Vec<String>) {
     let person = app.person(email).await;
-    let secret = person.ask(BEGIN, Value::Null).await.payload()["secret"].as_str().unwrap().to_owned();
-    let device = Device { app, secret };
-    let recovery = codes(person.ask(CONFIRM, json!({ "c": device.code_in(0) })).await.payload());
+    let (device, recovery) = protect(&person).await;
     (person, device, recovery)
+}
+
+/// Switches somebody's two-factor on.
+pub async fn protect<'a>(person: &Person<'a>) -> (Device<'a>, Vec<String>) {
+    let secret = person.ask(BEGIN, Value::Null).await.payload()["secret"].as_str().unwrap().to_owned();
+    let device = Device { app: person.app, secret };
+    let recovery = codes(person.ask(CONFIRM, json!({ "c": device.code_in(0) })).await.payload());
+    (device, recovery)
 }
 
 async fn sign_in(app: &TestApp, login: &str, code: Option<&str>) -> Vec<String> {

@@ -370,8 +370,8 @@ pub struct TransferOwnershipInput {
     /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
     account_id: Option<AccountId>,
     /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default)]
-    dry_run: bool,
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 /// Whether two-factor is asked of everyone.
@@ -380,8 +380,8 @@ pub struct RequireTwoFactorInput {
     /// Whether it is.
     required: bool,
     /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default)]
-    dry_run: bool,
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 /// Which account is closed.
@@ -392,8 +392,8 @@ pub struct CloseAccountInput {
     /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
     account_id: Option<AccountId>,
     /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default)]
-    dry_run: bool,
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 macro_rules! with_account {
@@ -450,14 +450,15 @@ impl AccountsMutation {
     #[needs(ownership::TRANSFER_OWNERSHIP)]
     async fn transfer_ownership(&self, ctx: &Context<'_>, input: TransferOwnershipInput) -> Answer<TransferOwnership> {
         let TransferOwnershipInput { user_id, account_id, dry_run } = input;
-        let done = ownership::transfer_ownership(ctx.app(), ctx.caller(), user_id, account_id, dry_run).await;
+        let done = ownership::transfer_ownership(ctx.app(), ctx.caller(), user_id, account_id, dry_run.unwrap_or_default()).await;
         answer(done.map(TransferOwnership::from))
     }
 
     /// Ask two-factor of everyone who acts in the account, also of agencies' users and API keys; or no longer.
     #[needs(ownership::REQUIRE_TWO_FACTOR)]
     async fn require_two_factor(&self, ctx: &Context<'_>, input: RequireTwoFactorInput) -> Answer<RequireTwoFactor> {
-        let done = ownership::require_two_factor(ctx.app(), ctx.caller(), input.required, input.dry_run).await;
+        let done =
+            ownership::require_two_factor(ctx.app(), ctx.caller(), input.required, input.dry_run.unwrap_or_default()).await;
         answer(done.map(RequireTwoFactor::from))
     }
 
@@ -465,7 +466,8 @@ impl AccountsMutation {
     #[needs(ownership::CLOSE_ACCOUNT)]
     async fn close_account(&self, ctx: &Context<'_>, input: CloseAccountInput) -> Answer<CloseAccount> {
         let CloseAccountInput { confirmation, account_id, dry_run } = input;
-        let done = ownership::close_account(ctx.app(), ctx.caller(), &confirmation, account_id, dry_run).await;
+        let done =
+            ownership::close_account(ctx.app(), ctx.caller(), &confirmation, account_id, dry_run.unwrap_or_default()).await;
         answer(done.map(|done| {
             let (account_id, consequences) = done.split();
             CloseAccount { account_id, consequences }

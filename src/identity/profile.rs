@@ -5,13 +5,14 @@ use crate::{
     actor::Caller,
     app::{App, Happening, Tx},
     connections,
+    consequences::{ConsequenceKind, Consequences, Outcome},
     db::{OnTaken, Sql, model, select},
     error::{Error, Fault, Result, UserError, UserErrorCode},
     invitations, text,
     users::departure::{Departure, Membership},
 };
 use entity::{
-    AccountId, LogId, NodeId, UserId, account,
+    AccountId, LogId, Moment, NodeId, UserId, account,
     connection::{self, ConnectionStatus},
     event::EventKind,
     invitation::{self, InvitationStatus},
@@ -40,7 +41,7 @@ pub async fn update(app: &App, caller: &Caller, name: Option<&str>, username: Op
 }
 
 /// Erases oneself. Whoever owns an account transfers or closes it first (U8, I7).
-pub async fn delete_user(app: &App, caller: &Caller) -> Result<()> {
+pub async fn delete_user(app: &App, caller: &Caller, dry_run: bool) -> Result<Outcome<()>> {
     let id = caller.actor(app).await?.user.id;
     app.tx(async |tx| {
         let traces = Traces::find(tx, id).await?;
@@ -51,7 +52,10 @@ pub async fn delete_user(app: &App, caller: &Caller) -> Result<()> {
             let why = "You own an account: transfer it to somebody else, or close it, before you go.";
             return Err(UserError::new(UserErrorCode::CannotLeave, why).blockers(owned).into());
         }
-        erase(tx, &actor.user, &traces, |kind, subject| actor.did(kind, subject)).await
+        if dry_run {
+            return Ok(Outcome::Would(traces.consequences(tx.now())));
+        }
+        erase(tx, &actor.user, &traces, |kind, subject| actor.did(kind, subject)).await.map(Outcome::Done)
     })
     .await
 }
@@ -130,6 +134,17 @@ impl Traces {
     /// What they own.
     fn owned(&self) -> impl Iterator<Item = &Membership> {
         self.departure.memberships.iter().filter(|place| place.owns)
+    }
+
+    /// What goes with them.
+    pub(crate) fn consequences(&self, now: Moment) -> Consequences {
+        let invited = self.invitations.iter().filter(|row| row.status_at(now) == InvitationStatus::Pending);
+        let asked = self.requests.iter().filter(|row| row.status_at(now) == ConnectionStatus::Pending);
+        self.departure
+            .consequences()
+            .and(ConsequenceKind::LoginDeleted, [NodeId::User(self.departure.user)])
+            .and(ConsequenceKind::InvitationCanceled, invited.map(|row| NodeId::Invitation(row.id)))
+            .and(ConsequenceKind::RequestCanceled, asked.map(|row| NodeId::Connection(row.id)))
     }
 
     /// Whether they are a direct user of this account and of no other that is open.

@@ -3,6 +3,7 @@
 use super::{address, ops, profile, recovery, rules::device_name, two_factor};
 use crate::{
     api::{Answer, Ask, answer, by_link},
+    consequences::Consequence,
     error::{Error, Result},
     users::User,
 };
@@ -185,6 +186,16 @@ pub struct ResendVerification {
 pub struct DeleteUser {
     /// Whether the user is erased.
     deleted: Option<bool>,
+    /// What would end; null unless it was a dry run.
+    consequences: Option<Vec<Consequence>>,
+}
+
+/// How to go.
+#[derive(InputObject)]
+pub struct DeleteUserInput {
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 macro_rules! with_recovery_codes {
@@ -327,7 +338,11 @@ impl SecurityMutation {
     }
 
     /// Erase oneself; an Owner transfers or closes first. Asks who one is again.
-    async fn delete_user(&self, ctx: &Context<'_>) -> Answer<DeleteUser> {
-        answer(profile::delete_user(ctx.app(), ctx.caller()).await.map(|()| DeleteUser { deleted: Some(true) }))
+    async fn delete_user(&self, ctx: &Context<'_>, input: Option<DeleteUserInput>) -> Answer<DeleteUser> {
+        let dry_run = input.and_then(|input| input.dry_run).unwrap_or_default();
+        answer(profile::delete_user(ctx.app(), ctx.caller(), dry_run).await.map(|done| {
+            let (deleted, consequences) = done.split();
+            DeleteUser { deleted: deleted.map(|()| true), consequences }
+        }))
     }
 }

@@ -21,8 +21,8 @@ pub struct SetUserLevelInput {
     /// Any but Owner, which is transferred.
     level: UserLevel,
     /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default)]
-    dry_run: bool,
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 /// Whose access is revoked.
@@ -31,8 +31,8 @@ pub struct RevokeUserInput {
     /// The user.
     user_id: UserId,
     /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default)]
-    dry_run: bool,
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 /// Who is kept out, or let in again.
@@ -41,16 +41,16 @@ pub struct SuspendUserInput {
     /// The user.
     user_id: UserId,
     /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default)]
-    dry_run: bool,
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 /// How to leave.
-#[derive(Default, InputObject)]
+#[derive(InputObject)]
 pub struct LeaveAccountInput {
     /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default)]
-    dry_run: bool,
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
 }
 
 macro_rules! with_user {
@@ -106,14 +106,14 @@ impl UsersMutation {
     #[needs(ops::SET_LEVEL)]
     async fn set_user_level(&self, ctx: &Context<'_>, input: SetUserLevelInput) -> Answer<SetUserLevel> {
         let SetUserLevelInput { user_id, level, dry_run } = input;
-        let done = ops::set_user_level(ctx.app(), ctx.caller(), user_id, level, dry_run).await;
+        let done = ops::set_user_level(ctx.app(), ctx.caller(), user_id, level, dry_run.unwrap_or_default()).await;
         answer(seen(ctx, done).await.map(|(user, consequences)| SetUserLevel { user, consequences }))
     }
 
     /// End a user's access to the account, at once and with all that they hold through it: API keys, clients' accounts, sockets.
     #[needs(ops::REVOKE)]
     async fn revoke_user(&self, ctx: &Context<'_>, input: RevokeUserInput) -> Answer<RevokeUser> {
-        let done = ops::revoke_user(ctx.app(), ctx.caller(), input.user_id, input.dry_run).await;
+        let done = ops::revoke_user(ctx.app(), ctx.caller(), input.user_id, input.dry_run.unwrap_or_default()).await;
         answer(done.map(|done| {
             let (user_id, consequences) = done.split();
             RevokeUser { user_id, consequences }
@@ -123,7 +123,7 @@ impl UsersMutation {
     /// Keep a user out of the account until they are reinstated; their level, seat, keys and places rest.
     #[needs(ops::REVOKE)]
     async fn suspend_user(&self, ctx: &Context<'_>, input: SuspendUserInput) -> Answer<SuspendUser> {
-        let done = ops::suspend_user(ctx.app(), ctx.caller(), input.user_id, input.dry_run).await;
+        let done = ops::suspend_user(ctx.app(), ctx.caller(), input.user_id, input.dry_run.unwrap_or_default()).await;
         answer(seen(ctx, done).await.map(|(user, consequences)| SuspendUser { user, consequences }))
     }
 
@@ -137,7 +137,7 @@ impl UsersMutation {
     /// Give up one's own access to the account that this request acts in: for Managers, Authors and Viewers. Whoever is a direct
     /// user of no other account is erased, which asks who one is again.
     async fn leave_account(&self, ctx: &Context<'_>, input: Option<LeaveAccountInput>) -> Answer<LeaveAccount> {
-        let dry_run = input.unwrap_or_default().dry_run;
+        let dry_run = input.and_then(|input| input.dry_run).unwrap_or_default();
         answer(ops::leave_account(ctx.app(), ctx.caller(), dry_run).await.map(|done| {
             let (left, consequences) = done.split();
             let (account_id, login_deleted) = (left.map(|left| left.account), left.map(|left| left.login_deleted));

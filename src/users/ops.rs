@@ -147,8 +147,8 @@ pub async fn leave_account(app: &App, caller: &Caller, dry_run: bool) -> Result<
             actor.proved_lately(tx.now())?;
         }
         if dry_run {
-            let erased = login_deleted.then_some(NodeId::User(user));
-            return Ok(Outcome::Would(departure.consequences().and(ConsequenceKind::LoginDeleted, erased)));
+            let all = if login_deleted { traces.consequences(tx.now()) } else { departure.consequences() };
+            return Ok(Outcome::Would(all));
         }
         let did = |kind, subject| actor.did(kind, subject);
         if login_deleted {

@@ -105,6 +105,39 @@ impl<'a> Person<'a> {
         Person::of(self.app, email, self.app.ask(&query, json!({ "i": input })).await.payload())
     }
 
+    /// Gives another user of the account a level.
+    pub async fn assign(&self, user: &str, level: &str) -> Reply {
+        let query = "mutation($u: ID!, $l: UserLevel!) { setUserLevel(input: {userId: $u, level: $l}) { user { level } userErrors { code field } } }";
+        self.ask(query, json!({ "u": user, "l": level })).await
+    }
+
+    /// Ends another user's access to the account.
+    pub async fn revoke(&self, user: &str) -> Reply {
+        let query = "mutation($u: ID!) { revokeUser(input: {userId: $u}) { userId userErrors { code field } } }";
+        self.ask(query, json!({ "u": user })).await
+    }
+
+    /// Makes another user the account's Owner.
+    pub async fn transfer(&self, user: &str) -> Reply {
+        let query =
+            "mutation($u: ID!) { transferOwnership(input: {userId: $u}) { account { owner { id } } userErrors { code field } } }";
+        self.ask(query, json!({ "u": user })).await
+    }
+
+    /// Makes an API key that acts here as this person.
+    pub async fn api_key(&self) -> String {
+        let made =
+            self.ask("mutation { createApiKey(input: {name: \"import\"}) { secret userErrors { code } } }", Value::Null).await;
+        made.payload()["secret"].as_str().unwrap().to_owned()
+    }
+
+    /// The kinds of what happened in the account, newest first, as its Owner reads them.
+    pub async fn log(&self, kinds: &str) -> Vec<Value> {
+        let query =
+            format!("{{ account {{ auditLog(kinds: [{kinds}]) {{ nodes {{ kind summary before after actor {{ id }} }} }} }} }}");
+        self.ask(&query, Value::Null).await.payload()["auditLog"]["nodes"].as_array().unwrap().clone()
+    }
+
     pub async fn request(&self, emails: &[&str]) -> Reply {
         let query = "mutation($i: RequestClientAccessInput!) { requestClientAccess(input: $i) \
                      { connections { id status clientEmail requestedLevel } userErrors { code message field value retryAt } } }";
