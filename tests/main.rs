@@ -17,6 +17,7 @@ mod invitations;
 mod listening;
 mod mail;
 mod matrix;
+mod model;
 mod operators;
 mod process;
 mod protocols;

@@ -117,6 +117,14 @@ impl<'a> Person<'a> {
         self.ask(query, json!({ "u": user })).await
     }
 
+    /// Keeps another user out, or lets them in again: `suspendUser`, `reinstateUser`.
+    pub async fn keep_out(&self, mutation: &str, user: &str) -> Reply {
+        let query = format!(
+            "mutation($u: ID!) {{ {mutation}(input: {{userId: $u}}) {{ user {{ suspended }} userErrors {{ code field }} }} }}"
+        );
+        self.ask(&query, json!({ "u": user })).await
+    }
+
     /// Makes another user the account's Owner.
     pub async fn transfer(&self, user: &str) -> Reply {
         let query =
