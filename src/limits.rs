@@ -13,7 +13,7 @@ pub const DAY: TimeDelta = TimeDelta::hours(24);
 /// What a limit counts.
 #[derive(Clone, Copy, Debug)]
 pub enum Counted {
-    /// The account's invitations.
+    /// The account's invitations, and those that were sent again to another address.
     Invitations,
     /// The agency's requests for access.
     ClientRequests,
@@ -22,7 +22,10 @@ pub enum Counted {
 impl Counted {
     fn sql(self) -> Sql {
         Sql::new(match self {
-            Self::Invitations => "SELECT created_at FROM invitations WHERE account_id = ",
+            Self::Invitations => {
+                "SELECT created_at FROM (SELECT account_id, created_at FROM invitations \
+                 UNION ALL SELECT account_id, created_at FROM readdressings) taken WHERE account_id = "
+            }
             Self::ClientRequests => "SELECT created_at FROM connections WHERE agency_id = ",
         })
     }

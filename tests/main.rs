@@ -21,6 +21,7 @@ mod model;
 mod operators;
 mod process;
 mod protocols;
+mod resending;
 mod schema;
 mod security;
 mod two_factor;

@@ -53,6 +53,8 @@ pub enum MailKind {
     VerifyEmail,
     /// Join an account.
     Invitation,
+    /// Whoever was invited said no.
+    InvitationDeclined,
     /// Who joined by your invitation has another address.
     InvitationAcceptedByAnother,
     /// An agency asks for access to your account.

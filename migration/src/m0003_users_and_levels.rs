@@ -39,6 +39,15 @@ CREATE INDEX exports_account ON exports (account_id);
 CREATE INDEX exports_user ON exports (user_id);
 CREATE INDEX exports_expiry ON exports (expires_at);
 
+-- An invitation that was sent to another address takes one more place of the day's.
+CREATE TABLE readdressings (
+    id uuid PRIMARY KEY,
+    account_id uuid NOT NULL REFERENCES accounts (id),
+    invitation_id uuid NOT NULL REFERENCES invitations (id),
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX readdressings_day ON readdressings (account_id, created_at);
+
 CREATE INDEX api_keys_via ON api_keys (via_id) WHERE via_id IS NOT NULL;
 CREATE INDEX events_renamed ON events (actor_id) WHERE kind = 'account_renamed';
 ";

@@ -28,7 +28,7 @@ pub struct Invitation {
     pub id: InvitationId,
     /// The account.
     account: Account,
-    /// The address that it was sent to.
+    /// The address that it was sent to. Null once the person is erased.
     email: Option<String>,
     /// The level that its bearer joins at.
     level: UserLevel,
@@ -59,8 +59,8 @@ impl Invitation {
 }
 
 /// Invitations with all that they lead to: three statements, however many there are.
-pub async fn view(app: &App, actor: &Actor, rows: Vec<invitation::Model>) -> Result<Vec<Invitation>> {
-    let (now, actor) = (app.now(), Some(actor));
+pub async fn view(app: &App, actor: Option<&Actor>, rows: Vec<invitation::Model>) -> Result<Vec<Invitation>> {
+    let now = app.now();
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -73,7 +73,7 @@ pub async fn view(app: &App, actor: &Actor, rows: Vec<invitation::Model>) -> Res
             id: row.id,
             account: accounts.get(&row.account_id)?.clone(),
             status: row.status_at(now),
-            email: Some(row.email),
+            email: Some(row.email).filter(|email| !email.is_empty()),
             level: row.level,
             message: row.message,
             invited_by: people.get(&row.invited_by).cloned(),
@@ -150,7 +150,7 @@ async fn list(ctx: &Context<'_>, page: &PageArgs, name: &str, scope: impl Fn(Sql
     let order = if window.backwards() { "" } else { " DESC" };
     let rows = sql.push(&format!(" ORDER BY i.id{order} LIMIT {}", window.limit())).all(db, model("i")).await?;
     let total = if Asked::of(ctx).total() { scope(Sql::new("SELECT count(*) FROM invitations i")).count(db).await? } else { 0 };
-    let rows = view(ctx.app(), &*ctx.actor().await?, rows).await?;
+    let rows = view(ctx.app(), Some(&*ctx.actor().await?), rows).await?;
     Ok(window.page(rows, total, |node, cursor| InvitationEdge { cursor, node }, |row: &Invitation| vec![row.id.to_string()]))
 }
 
@@ -166,7 +166,7 @@ pub async fn load_visible(app: &App, actor: &Actor, ids: &[InvitationId]) -> Res
         .push(" AND (i.account_id = ")
         .bind(here);
     let rows = sql.push(" OR i.email_key = ").bind(actor.verified_email_key()).push(")").all(app.reader(), model("i")).await?;
-    view(app, actor, rows).await
+    view(app, Some(actor), rows).await
 }
 
 /// What an invitation's link shows to its bearer before joining.
@@ -260,6 +260,40 @@ pub struct AcceptInvitation {
     level: Option<UserLevel>,
 }
 
+/// Which invitation.
+#[derive(InputObject)]
+pub struct InvitationIdInput {
+    /// The invitation.
+    invitation_id: InvitationId,
+}
+
+/// Which invitation is sent again.
+#[derive(InputObject)]
+pub struct ResendInvitationInput {
+    /// The invitation.
+    invitation_id: InvitationId,
+    /// Send to this address instead.
+    email: Option<String>,
+}
+
+macro_rules! with_invitation {
+    ($($name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[derive(Default, SimpleObject)]
+        #[graphql(serial)]
+        pub struct $name {
+            /// The invitation as it is now.
+            invitation: Option<Invitation>,
+        }
+    )* };
+}
+
+with_invitation! {
+    ResendInvitation "What `resendInvitation` sent."
+    CancelInvitation "What `cancelInvitation` took back."
+    DeclineInvitation "What `declineInvitation` answered."
+}
+
 /// What can be done with invitations.
 #[derive(Default)]
 pub struct InvitationsMutation;
@@ -274,15 +308,54 @@ impl InvitationsMutation {
         answer_each(invite_users(ctx, Invite { emails, level, message }).await)
     }
 
+    /// Send an invitation again, with a new link and new time, to another address if one is given; also one that has expired. The
+    /// former link is dead.
+    #[needs(ops::INVITE_USERS)]
+    async fn resend_invitation(&self, ctx: &Context<'_>, input: ResendInvitationInput) -> Answer<ResendInvitation> {
+        let ResendInvitationInput { invitation_id, email } = input;
+        let row = ops::resend_invitation(ctx.app(), ctx.caller(), invitation_id, email.as_deref()).await;
+        answer(view_one(ctx, row).await.map(|invitation| ResendInvitation { invitation }))
+    }
+
+    /// Take a pending invitation back: its link is dead, and its seat free.
+    #[needs(ops::INVITE_USERS)]
+    async fn cancel_invitation(&self, ctx: &Context<'_>, input: InvitationIdInput) -> Answer<CancelInvitation> {
+        let row = ops::cancel_invitation(ctx.app(), ctx.caller(), input.invitation_id).await;
+        answer(view_one(ctx, row).await.map(|invitation| CancelInvitation { invitation }))
+    }
+
+    /// Say no to an invitation: by its link's token, which needs no sign-in, or by the id of one to the viewer's verified address.
+    async fn decline_invitation(&self, ctx: &Context<'_>, input: AnswerInvitationInput) -> Answer<DeclineInvitation> {
+        answer(decline_invitation(ctx, input).await.map(|invitation| DeclineInvitation { invitation }))
+    }
+
     /// Join the account that invited.
     async fn accept_invitation(&self, ctx: &Context<'_>, input: AnswerInvitationInput) -> Answer<AcceptInvitation> {
         answer(accept_invitation(ctx, input).await)
     }
 }
 
+async fn view_one(ctx: &Context<'_>, row: Result<invitation::Model>) -> Result<Option<Invitation>> {
+    let row = row?;
+    // Whoever declines by a link may be nobody; a stale Authorization header is none of their concern (I3).
+    let actor = ctx.actor_if_any().await.ok().flatten();
+    Ok(view(ctx.app(), actor.as_deref(), vec![row]).await?.pop())
+}
+
+async fn decline_invitation(ctx: &Context<'_>, input: AnswerInvitationInput) -> Result<Option<Invitation>> {
+    let named = LinkOrId::one_of(input.token, input.invitation_id, "invitationId");
+    // Nobody signed in comes before a wrong input, but for who bears a link.
+    if !matches!(named, Ok(LinkOrId::Token(_))) {
+        ctx.actor().await?;
+    }
+    let named = named?;
+    let work = Box::pin(ops::decline_invitation(ctx.app(), ctx.caller(), named.clone()));
+    view_one(ctx, by_link(ctx, named.is_token(), work).await).await
+}
+
 async fn invite_users(ctx: &Context<'_>, input: Invite) -> Result<(InviteUsers, Vec<crate::error::UserError>)> {
     let (rows, errors) = ops::invite_users(ctx.app(), ctx.caller(), input).await?;
-    let invitations = view(ctx.app(), &*ctx.actor().await?, rows).await?;
+    let invitations = view(ctx.app(), Some(&*ctx.actor().await?), rows).await?;
     Ok((InviteUsers { invitations }, errors))
 }
 

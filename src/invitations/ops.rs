@@ -14,7 +14,7 @@ use crate::{
     text::{self, Email},
 };
 use entity::{
-    AccountId, InvitationId, LogId, Moment, UserLevel, account,
+    AccountId, EventId, InvitationId, LogId, Moment, UserLevel, account,
     event::EventKind,
     invitation::{self, InvitationStatus},
     mail::MailKind,
@@ -149,12 +149,15 @@ fn new_invitation(
 
 async fn send(tx: &Tx, actor: &Actor, invitations: &[invitation::Model]) -> Result<()> {
     insert_all(tx.db(), invitations.iter().cloned().map(IntoActiveModel::into_active_model)).await?;
-    let mails = invitations.iter().map(|row| {
-        let event = tx.append(actor.did(EventKind::UserInvited, row.id.0), [LogId::from(row.account_id)]);
-        let to = (row.email.as_str(), row.email_key.as_str());
-        Outgoing { kind: MailKind::Invitation, event, subject: row.id.0, version: row.version, to, user: None }
-    });
+    let mails = invitations
+        .iter()
+        .map(|row| letter(row, tx.append(actor.did(EventKind::UserInvited, row.id.0), [LogId::from(row.account_id)])));
     tx.mail(&mails.collect::<Vec<_>>()).await
+}
+
+fn letter(row: &invitation::Model, event: EventId) -> Outgoing<'_> {
+    let to = (row.email.as_str(), row.email_key.as_str());
+    Outgoing { kind: MailKind::Invitation, event, subject: row.id.0, version: row.version, to, user: None }
 }
 
 /// Writes down that these have expired (E6). Their accounts are held.
@@ -180,6 +183,118 @@ pub async fn withdraw_all(tx: &Tx, rows: &[invitation::Model], did: &impl Fn(Eve
         tx.append(did(EventKind::InvitationCanceled, row.id.0), [LogId::from(row.account_id)]);
     }
     Ok(())
+}
+
+/// An invitation of the account that the actor acts in.
+async fn own(tx: &Tx, actor: &Actor, id: InvitationId) -> Result<invitation::Model> {
+    let here = actor.seat()?.account.id;
+    let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such invitation here.").at(["invitationId"]);
+    Ok(find(tx, id).await?.filter(|row| row.account_id == here).ok_or_else(unknown)?)
+}
+
+/// Takes a pending invitation back: its link is dead and its seat free. It has used its place of the day (U1).
+pub async fn cancel_invitation(app: &App, caller: &Caller, id: InvitationId) -> Result<invitation::Model> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, INVITE_USERS, Vec::new()).await?;
+        let row = own(tx, &actor, id).await?;
+        rules::answerable(&row, tx.now(), "invitationId")?;
+        withdraw_all(tx, &[row], &|kind, subject| actor.did(kind, subject)).await?;
+        own(tx, &actor, id).await
+    })
+    .await
+}
+
+/// Sends an invitation again, with a new link and new time, to another address if one is given. One that has expired lives again (U3).
+pub async fn resend_invitation(app: &App, caller: &Caller, id: InvitationId, email: Option<&str>) -> Result<invitation::Model> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, INVITE_USERS, Vec::new()).await?;
+        let row = own(tx, &actor, id).await?;
+        identity::rules::needs_verified_email(&actor.user)?;
+        rules::resendable(&row, tx.now())?;
+        let email = email.map(text::email).transpose();
+        let email = email.map_err(|why| UserError::new(UserErrorCode::Invalid, why).at(["email"]))?;
+        let email = email.filter(|email| email.key != row.email_key);
+        not_too_soon(app, tx, &row).await?;
+        check_again(app, tx, &actor, &row, email.as_ref()).await?;
+        let (address, key) = email.map_or((row.email, row.email_key), |email| (email.address, email.key));
+        let sql = Sql::new("UPDATE invitations SET version = version + 1, status = 'pending', decided_at = NULL, email = ");
+        let sql = sql.bind(address).push(", email_key = ").bind(key).push(", sent_at = ").bind(tx.now()).push(", expires_at = ");
+        sql.bind(tx.now() + app.config.invitation_ttl).push(" WHERE id = ").bind(id).run(tx.db()).await?;
+        let row = own(tx, &actor, id).await?;
+        let event = tx.append(actor.did(EventKind::InvitationResent, id.0), [LogId::from(row.account_id)]);
+        tx.mail(&[letter(&row, event)]).await?;
+        Ok(row)
+    })
+    .await
+}
+
+async fn not_too_soon(app: &App, tx: &Tx, row: &invitation::Model) -> Result<()> {
+    let sql = Sql::new("SELECT created_at FROM mails WHERE version > 1 AND kind = ").bind(MailKind::Invitation);
+    let sql = sql.push(" AND subject_id = ").bind(row.id).push(" ORDER BY created_at DESC LIMIT ");
+    let sql = sql.push(&identity::rules::SENT_IN_A_DAY.to_string());
+    let resent: Vec<Moment> = sql.all(tx.db(), |row| row.try_get_by_index(0)).await?;
+    let Some(at) = rules::resend_at(row, &resent, app.config.resend_interval, tx.now()) else { return Ok(()) };
+    let why = "It was sent a moment ago, or five times again in a day. Ask them to look among the unwanted mails.";
+    Err(UserError::new(UserErrorCode::ResendTooSoon, why).at(["invitationId"]).retry_at(at).into())
+}
+
+/// One that lives again is checked as a new one, and one that goes to another address as one to that address, which takes a place
+/// of the day's limit (U3).
+async fn check_again(app: &App, tx: &Tx, actor: &Actor, row: &invitation::Model, email: Option<&Email>) -> Result<()> {
+    let account = &actor.seat()?.account;
+    let revived = row.status_at(tx.now()) == InvitationStatus::Expired;
+    if !revived && email.is_none() {
+        return Ok(());
+    }
+    if row.status == InvitationStatus::Pending && revived {
+        expire(tx, std::slice::from_ref(row)).await?;
+    }
+    accounts::rules::needs_level(account.plan, row.level)?;
+    let same = Email { address: row.email.clone(), key: row.email_key.clone() };
+    let email_at = if email.is_some() { "email" } else { "invitationId" };
+    let target = email.unwrap_or(&same);
+    let mut desk = Desk::open(app, tx, account, std::slice::from_ref(&(0, target.clone()))).await?;
+    // Its own seat is free already when it has expired, and goes along otherwise; only another address takes a place of the day.
+    desk.seats = if revived { desk.seats } else { None };
+    desk.quota = if email.is_some() { desk.quota } else { u32::MAX };
+    desk.admit(target).map_err(|error| error.at([email_at]))?;
+    if email.is_some() {
+        let sql =
+            Sql::new("INSERT INTO readdressings (id, account_id, invitation_id, created_at) VALUES (").bind(tx.id::<Uuid>());
+        let sql = sql.push(", ").bind(account.id).push(", ").bind(row.id).push(", ").bind(tx.now()).push(")");
+        sql.run(tx.db()).await?;
+    }
+    Ok(())
+}
+
+/// Says no to an invitation: by its link, which needs no sign-in, or as the user of the verified address (U2).
+pub async fn decline_invitation(app: &App, caller: &Caller, named: LinkOrId<InvitationId>) -> Result<invitation::Model> {
+    let field = named.field("invitationId");
+    app.tx(async |tx| {
+        let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such invitation for you.").at([field]);
+        let (row, actor) = match &named {
+            LinkOrId::Token(token) => (pending_by_token(app, tx, token, field).await?, None),
+            LinkOrId::Id(id) => {
+                let account = find(tx, *id).await?.map(|row| row.account_id.into());
+                let actor = tx.person(caller, account.into_iter().collect()).await?;
+                let row = find(tx, *id).await?;
+                let row = row.filter(|row| actor.verified_email_key() == Some(row.email_key.as_str()));
+                (row.ok_or_else(unknown)?, Some(actor))
+            }
+        };
+        rules::answerable(&row, tx.now(), field)?;
+        let sql = Sql::new("UPDATE invitations SET status = ").bind(InvitationStatus::Declined).push(", decided_at = ");
+        sql.bind(tx.now()).push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
+        let declined = |kind, subject| match &actor {
+            Some(actor) => Happening::by(actor.user.id, None, kind, subject),
+            None => Happening::by_itself(kind, subject),
+        };
+        let event = tx.append(declined(EventKind::InvitationDeclined, row.id.0), [LogId::from(row.account_id)]);
+        let inviter = identity::ops::find_user(tx, row.invited_by).await?;
+        tx.mail(&[Outgoing::to_user(&inviter, MailKind::InvitationDeclined, event, row.id.0)]).await?;
+        find(tx, row.id).await?.ok_or_else(|| unknown().into())
+    })
+    .await
 }
 
 /// The invitation of a link, with its account held; refused unless it can be answered.
@@ -267,7 +382,7 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
 }
 
 /// Whoever invited one address learns that somebody with another has joined (U2).
-async fn tell_inviter(tx: &Tx, row: &invitation::Model, event: entity::EventId) -> Result<()> {
+async fn tell_inviter(tx: &Tx, row: &invitation::Model, event: EventId) -> Result<()> {
     let inviter = identity::ops::find_user(tx, row.invited_by).await?;
     tx.mail(&[Outgoing::to_user(&inviter, MailKind::InvitationAcceptedByAnother, event, row.id.0)]).await
 }

@@ -32,14 +32,14 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
             Ok(about_connection(app, mail).await?.map(|letter| (letter, None)))
         }
         MailKind::ResetPassword => reset_password(app, mail).await,
+        MailKind::InvitationDeclined | MailKind::AccessRevoked | MailKind::AccountClosed | MailKind::OwnershipTransferred => {
+            Ok(notice(app, mail).await?.map(|letter| (letter, None)))
+        }
         MailKind::PasswordChanged
         | MailKind::EmailChanged
         | MailKind::TwoFactorChanged
         | MailKind::NewSignIn
         | MailKind::RefreshTokenReused
-        | MailKind::AccessRevoked
-        | MailKind::AccountClosed
-        | MailKind::OwnershipTransferred
         | MailKind::ApiKeyCreated => Ok(security(app, mail).await?.map(|letter| (letter, None))),
     }
 }
@@ -95,14 +95,47 @@ async fn reset_password(app: &App, mail: &mail::Model) -> Result<Linked> {
     Ok(Some((letter, Some(token))))
 }
 
-/// What was done to a login, of which its user hears whoever did it.
-async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
+/// The event that a mail tells of, and the user who gets it, while they are there.
+async fn told(app: &App, mail: &mail::Model) -> Result<Option<(event::Model, user::Model)>> {
     let event = by_id::<event::Entity>(app.reader(), mail.event_id).await?;
     let user = match mail.user_id {
         Some(id) => by_id::<user::Entity>(app.reader(), id).await?.filter(|user| user.erased_at.is_none()),
         None => None,
     };
-    let (Some(event), Some(user)) = (event, user) else { return Ok(None) };
+    Ok(event.zip(user))
+}
+
+/// What was done where a user has access, or had.
+async fn notice(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
+    let Some((event, user)) = told(app, mail).await? else { return Ok(None) };
+    let (title, what) = match event.kind {
+        EventKind::InvitationDeclined => {
+            let Some(row) = by_id::<invitation::Entity>(app.reader(), event.subject_id).await? else { return Ok(None) };
+            let account = account_name(app, row.account_id).await?;
+            ("Your invitation was declined", format!("{} declined your invitation to {account}.", row.email))
+        }
+        EventKind::UserRevoked => {
+            let account = account_of(app, event.before.as_deref()).await?;
+            ("Your access was revoked", format!("You can't act in {account} any more."))
+        }
+        EventKind::AccountClosed => {
+            let account = account_name(app, AccountId(event.subject_id)).await?;
+            ("An account was closed", format!("{account} was closed. Nobody can act in it any more."))
+        }
+        EventKind::OwnershipTransferred => {
+            let account = account_name(app, AccountId(mail.subject_id)).await?;
+            let name = |id: Option<&str>| user_name(app, id.and_then(|id| id.parse().ok()));
+            let (from, to) = (name(event.before.as_deref()).await?, name(event.after.as_deref()).await?);
+            ("An account has another Owner", format!("{to} is the Owner of {account} now; {from} is an Admin there."))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Letter::Notice { name: user.name, title, what, at: event.at }))
+}
+
+/// What was done to a login, of which its user hears whoever did it.
+async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
+    let Some((event, user)) = told(app, mail).await? else { return Ok(None) };
     let session = by_id::<session::Entity>(app.reader(), event.subject_id).await?;
     let device = session.map(|session| device_name(session.client, session.user_agent.as_deref())).unwrap_or_default();
     let (title, what) = match event.kind {
@@ -135,20 +168,6 @@ async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
             "A session was ended for your safety",
             format!("A refresh token of your session with {device} was used twice, as if copied. The session was ended."),
         ),
-        EventKind::UserRevoked => {
-            let account = account_of(app, event.before.as_deref()).await?;
-            ("Your access was revoked", format!("You can't act in {account} any more."))
-        }
-        EventKind::AccountClosed => {
-            let account = account_name(app, AccountId(event.subject_id)).await?;
-            ("An account was closed", format!("{account} was closed. Nobody can act in it any more."))
-        }
-        EventKind::OwnershipTransferred => {
-            let account = account_name(app, AccountId(mail.subject_id)).await?;
-            let name = |id: Option<&str>| user_name(app, id.and_then(|id| id.parse().ok()));
-            let (from, to) = (name(event.before.as_deref()).await?, name(event.after.as_deref()).await?);
-            ("An account has another Owner", format!("{to} is the Owner of {account} now; {from} is an Admin there."))
-        }
         EventKind::ApiKeyCreated => {
             ("A new API key", format!("The API key \"{}\" was made in your name.", event.after.unwrap_or_default()))
         }

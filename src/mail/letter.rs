@@ -106,6 +106,17 @@ pub enum Letter {
         /// When.
         at: DateTime<Utc>,
     },
+    /// Tells a user of something that was done where they have, or had, access.
+    Notice {
+        /// The user.
+        name: String,
+        /// What was done, in a few words.
+        title: &'static str,
+        /// What was done, in a sentence.
+        what: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
     /// Tells the inviter that the person who joined has another address than the invited one.
     InvitationAcceptedByAnother {
         /// The account that was joined.
@@ -148,7 +159,7 @@ impl Letter {
             Self::AccessDeclined { address, .. } => format!("{address} has declined your access request"),
             Self::ConnectionEnded { other_account, .. } => format!("The connection with {other_account} has ended"),
             Self::ResetPassword { .. } => "Take a new password".to_owned(),
-            Self::Security { title, .. } => (*title).to_owned(),
+            Self::Security { title, .. } | Self::Notice { title, .. } => (*title).to_owned(),
             Self::InvitationAcceptedByAnother { account, invited_address, .. } => {
                 format!("Your invitation of {invited_address} to {account} was accepted with another address")
             }
@@ -186,7 +197,7 @@ impl Letter {
                 "somebody asked for a new password for the login with this address. All your sessions end when you take one."
                     .to_owned(),
             ],
-            Self::Security { name, what, at, .. } => {
+            Self::Security { name, what, at, .. } | Self::Notice { name, what, at, .. } => {
                 vec![format!("Hello {name},"), format!("{what} It was {}.", at.format("%A, %-d %B %Y, %H:%M UTC"))]
             }
             Self::InvitationAcceptedByAnother { account, invited_address, joiner, level } => vec![
@@ -233,6 +244,7 @@ impl Letter {
             Self::ConnectionEnded { .. } => "If you didn't expect this, ask the other side. A new request can restore it.",
             Self::ResetPassword { .. } => "If it wasn't you, ignore this mail: without the link nobody can change your password.",
             Self::Security { .. } => "If it wasn't you, take a new password at once: that ends all sessions.",
+            Self::Notice { .. } => "You get this because of your access to that account.",
             Self::InvitationAcceptedByAnother { .. } => "If you don't know this person, revoke their access to your account.",
         }
     }

@@ -138,8 +138,13 @@ async function invitation() {
       await signOut();
     }
   });
+  onSubmit("decline", async () => {
+    await change("declineInvitation", "invitation { id }", { token }, "AnswerInvitationInput");
+    finish(`You have declined the invitation to ${accountName}.`);
+  });
   show("sign-up");
   show("join");
+  show("decline");
 }
 
 /** The accounts that the person decides for: their own, as Owner or Admin. */
