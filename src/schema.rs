@@ -1,7 +1,10 @@
 //! The whole schema, put together from the subjects' parts; looking things up by id; and the role matrix as a list.
 
 use crate::{
-    accounts::api::{self as accounts, Account, AccountsMutation, AccountsQuery},
+    accounts::{
+        api::{self as accounts, Account, AccountsQuery},
+        mutation::AccountsMutation,
+    },
     actor::Actor,
     api::{Ask, Guarded},
     api_keys::api::{self as api_keys, ApiKey, ApiKeysMutation},

@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod accounts;
 mod api_keys;
 mod closing;
 mod connections;

@@ -84,8 +84,8 @@ async fn u3_to_another_address(place: Place) {
     let id = invite_one(&owner, "bbo@x.example", "ADMIN").await;
     let mistyped = app.token_to("bbo@x.example", "invitation").await;
     app.advance(TimeDelta::minutes(1));
-    let taken = owner.ask(RESEND, json!({ "i": id, "e": "nonsense" })).await;
-    assert_eq!(taken.user_errors(), ["INVALID at email"]);
+    let wrong = owner.ask(RESEND, json!({ "i": id, "e": "nonsense" })).await;
+    assert_eq!(wrong.user_errors(), ["INVALID at email"]);
     assert_eq!(owner.ask(RESEND, json!({ "i": id, "e": "ann@acme.example" })).await.user_errors(), ["ALREADY_A_USER at email"]);
     let other = invite_one(&owner, "cleo@x.example", "VIEWER").await;
     assert_eq!(owner.ask(RESEND, json!({ "i": id, "e": "CLEO@x.example" })).await.user_errors(), ["ALREADY_INVITED at email"]);

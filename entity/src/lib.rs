@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod api_key;
+pub mod billing;
 pub mod connection;
 pub mod event;
 pub mod ids;

@@ -1,12 +1,10 @@
 //! Accounts as clients see them: of one that the request does not act in, only id and name.
 
-use super::{ops, ownership};
 use crate::{
     actor::Actor,
-    api::{Answer, Ask, Connection, Guarded, PageArgs, answer},
+    api::{Ask, Connection, Guarded, PageArgs},
     api_keys::api::{self as api_keys, ApiKeyEdge},
     connections::{self, api::ClientConnectionEdge},
-    consequences::{Consequence, Outcome},
     db::{Sql, model, select},
     error::Result,
     events::{
@@ -17,10 +15,11 @@ use crate::{
     limits::{Counted, Rolling},
     users::{self, AccountUserEdge, User},
 };
-use async_graphql::{Context, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Object, SimpleObject};
 use entity::{
     AccountId, Moment, UserId, UserLevel,
     account::{self, AccountStatus, Plan},
+    billing,
     connection::{ConnectionStatus, Side},
     event::EventKind,
     invitation::InvitationStatus,
@@ -173,6 +172,14 @@ impl Account {
         Ok(Quota::of(ctx, Counted::Invitations, self.row.id, limit).await?)
     }
 
+    /// What the account is billed by.
+    #[needs(ChangeBillingInformation)]
+    async fn billing(&self, ctx: &Context<'_>) -> async_graphql::Result<BillingInformation> {
+        let sql = select::<billing::Entity>("b").push(" WHERE b.account_id = ").bind(self.row.id);
+        let row: Option<billing::Model> = sql.one(ctx.app().reader(), model("b")).await?;
+        Ok(row.unwrap_or_else(|| billing::Model::blank(self.row.id)).into())
+    }
+
     /// The account's API keys, newest first.
     #[needs(AddOrAccessApiKeys)]
     #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
@@ -322,6 +329,30 @@ pub struct PlanTerms {
     seats: Option<u64>,
 }
 
+/// What an account's invoices say.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct BillingInformation {
+    /// The company.
+    company: Option<String>,
+    /// Where invoices go.
+    email: Option<String>,
+    /// The address, line by line.
+    address_lines: Vec<String>,
+    /// The country, as two letters of ISO 3166.
+    country: Option<String>,
+    /// The company's number for taxes.
+    tax_id: Option<String>,
+}
+
+impl From<billing::Model> for BillingInformation {
+    fn from(row: billing::Model) -> Self {
+        let billing::Model { company, email, address_lines, country, tax_id, .. } = row;
+        let address_lines = address_lines.unwrap_or_default().lines().map(str::to_owned).collect();
+        Self { company, email, address_lines, country, tax_id }
+    }
+}
+
 /// What is asked of accounts.
 #[derive(Default)]
 pub struct AccountsQuery;
@@ -344,133 +375,5 @@ impl AccountsQuery {
     /// The levels and the seats that each plan has. Public.
     async fn plan_terms(&self) -> Vec<PlanTerms> {
         Plan::ALL.into_iter().map(|plan| PlanTerms { plan, levels: plan.levels().to_vec(), seats: plan.seats() }).collect()
-    }
-}
-
-/// Another plan.
-#[derive(InputObject)]
-pub struct ChangePlanInput {
-    /// The plan to take.
-    plan: Plan,
-}
-
-/// What `changePlan` changed.
-#[derive(Default, SimpleObject)]
-#[graphql(serial)]
-pub struct ChangePlan {
-    /// The account with its new plan.
-    account: Option<Account>,
-}
-
-/// To whom ownership goes.
-#[derive(InputObject)]
-pub struct TransferOwnershipInput {
-    /// An Admin of the account's own.
-    user_id: UserId,
-    /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
-    account_id: Option<AccountId>,
-    /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default_with = "Some(false)")]
-    dry_run: Option<bool>,
-}
-
-/// Whether two-factor is asked of everyone.
-#[derive(InputObject)]
-pub struct RequireTwoFactorInput {
-    /// Whether it is.
-    required: bool,
-    /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default_with = "Some(false)")]
-    dry_run: Option<bool>,
-}
-
-/// Which account is closed.
-#[derive(InputObject)]
-pub struct CloseAccountInput {
-    /// The account's name, typed again.
-    confirmation: String,
-    /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
-    account_id: Option<AccountId>,
-    /// Make the same checks, change nothing, and tell what would end.
-    #[graphql(default_with = "Some(false)")]
-    dry_run: Option<bool>,
-}
-
-macro_rules! with_account {
-    ($($name:ident $doc:literal)*) => { $(
-        #[doc = $doc]
-        #[derive(Default, SimpleObject)]
-        #[graphql(serial)]
-        pub struct $name {
-            /// The account as it is now.
-            account: Option<Account>,
-            /// What would end; null unless it was a dry run.
-            consequences: Option<Vec<Consequence>>,
-        }
-
-        impl From<Outcome<account::Model>> for $name {
-            fn from(outcome: Outcome<account::Model>) -> Self {
-                let (account, consequences) = outcome.split();
-                Self { account: account.map(Account::changed), consequences }
-            }
-        }
-    )* };
-}
-
-with_account! {
-    TransferOwnership "What `transferOwnership` changed."
-    RequireTwoFactor "What `requireTwoFactor` changed."
-}
-
-/// What `closeAccount` changed.
-#[derive(Default, SimpleObject)]
-#[graphql(serial)]
-pub struct CloseAccount {
-    /// The account that is closed.
-    account_id: Option<AccountId>,
-    /// What would end; null unless it was a dry run.
-    consequences: Option<Vec<Consequence>>,
-}
-
-/// What accounts can be told to do.
-#[derive(Default)]
-pub struct AccountsMutation;
-
-#[guarded(elsewhere)]
-#[Object(serial)]
-impl AccountsMutation {
-    /// Take another plan. Refused with `PLAN_TOO_SMALL`, naming who is in the way, when the users and pending invitations don't fit it.
-    #[needs(ops::CHANGE_PLAN)]
-    async fn change_plan(&self, ctx: &Context<'_>, input: ChangePlanInput) -> Answer<ChangePlan> {
-        let changed = ops::change_plan(ctx.app(), ctx.caller(), input.plan).await;
-        answer(changed.map(|account| ChangePlan { account: Some(Account::changed(account)) }))
-    }
-
-    /// Make an Admin of the account's own its Owner; the Owner becomes an Admin. All Admins are told. Asks who one is again.
-    #[needs(ownership::TRANSFER_OWNERSHIP)]
-    async fn transfer_ownership(&self, ctx: &Context<'_>, input: TransferOwnershipInput) -> Answer<TransferOwnership> {
-        let TransferOwnershipInput { user_id, account_id, dry_run } = input;
-        let done = ownership::transfer_ownership(ctx.app(), ctx.caller(), user_id, account_id, dry_run.unwrap_or_default()).await;
-        answer(done.map(TransferOwnership::from))
-    }
-
-    /// Ask two-factor of everyone who acts in the account, also of agencies' users and API keys; or no longer.
-    #[needs(ownership::REQUIRE_TWO_FACTOR)]
-    async fn require_two_factor(&self, ctx: &Context<'_>, input: RequireTwoFactorInput) -> Answer<RequireTwoFactor> {
-        let done =
-            ownership::require_two_factor(ctx.app(), ctx.caller(), input.required, input.dry_run.unwrap_or_default()).await;
-        answer(done.map(RequireTwoFactor::from))
-    }
-
-    /// Close the account for good, with its connections, invitations and API keys. Asks who one is again.
-    #[needs(ownership::CLOSE_ACCOUNT)]
-    async fn close_account(&self, ctx: &Context<'_>, input: CloseAccountInput) -> Answer<CloseAccount> {
-        let CloseAccountInput { confirmation, account_id, dry_run } = input;
-        let done =
-            ownership::close_account(ctx.app(), ctx.caller(), &confirmation, account_id, dry_run.unwrap_or_default()).await;
-        answer(done.map(|done| {
-            let (account_id, consequences) = done.split();
-            CloseAccount { account_id, consequences }
-        }))
     }
 }

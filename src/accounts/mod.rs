@@ -1,6 +1,8 @@
 //! Accounts: opening one, its plan, and what of it a viewer sees.
 
 pub mod api;
+pub mod mutation;
 pub mod ops;
 pub mod ownership;
 pub mod rules;
+pub mod settings;

@@ -212,6 +212,7 @@ pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId)
         Sql::new("DELETE FROM places WHERE connection_id = ").bind(id).run(tx.db()).await?;
         if let Some(client) = row.client_id {
             api_keys::ops::delete_through(tx, client, row.agency_id).await?;
+            forget_guests(tx, client, row.agency_id).await?;
         }
         let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
         let ended = actor.did(EventKind::ClientAccessEnded, id.0).from(by.name());
@@ -225,6 +226,21 @@ pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId)
         find(tx, id).await?.ok_or_else(|| no_such("connectionId"))
     })
     .await
+}
+
+/// What an agency's users leave behind in a client's account: unused links to exports, and what e-mails they wanted from there.
+async fn forget_guests(tx: &Tx, client: AccountId, agency: AccountId) -> Result<()> {
+    let sql = Sql::new("DELETE FROM exports WHERE account_id = ").bind(client).push(" AND via_id = ").bind(agency);
+    sql.run(tx.db()).await?;
+    let sql = Sql::new("DELETE FROM email_opt_ins WHERE account_id = ")
+        .bind(client)
+        .push(" AND user_id IN (SELECT m.user_id FROM members m");
+    let sql = sql
+        .push(" WHERE m.account_id = ")
+        .bind(agency)
+        .push(") AND NOT EXISTS (SELECT 1 FROM members m WHERE m.account_id = email_opt_ins.account_id");
+    sql.push(" AND m.user_id = email_opt_ins.user_id)").run(tx.db()).await?;
+    Ok(())
 }
 
 /// From which side the actor may end it.

@@ -175,6 +175,10 @@ pub(crate) async fn erase(
 async fn erase_names(tx: &Tx, user: &user::Model) -> Result<()> {
     let sql = Sql::new("UPDATE accounts SET name = ").bind(CLOSED).push(", name_key = ").bind(CLOSED.to_lowercase());
     sql.push(" WHERE status = 'closed' AND owner_id = ").bind(user.id).run(tx.db()).await?;
+    let sql =
+        Sql::new("DELETE FROM billing WHERE account_id IN (SELECT id FROM accounts WHERE status = 'closed' AND owner_id = ");
+    sql.bind(user.id).push(")").run(tx.db()).await?;
+    Sql::new("UPDATE billing SET email = NULL WHERE email = ").bind(user.email.as_str()).run(tx.db()).await?;
     let sql = Sql::new("UPDATE events SET before = NULL, after = NULL WHERE kind = 'account_renamed' AND actor_id = ");
     sql.bind(user.id).run(tx.db()).await?;
     Ok(())

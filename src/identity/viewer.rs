@@ -2,7 +2,7 @@
 
 use super::security::{self, Session};
 use crate::{
-    accounts::api::Account,
+    accounts::{self, api::Account},
     actor::{Actor, FRESH, Seat, is_fresh, seat_columns},
     api::{Ask, Asked, Connection, Edge, PageArgs},
     connections::{
@@ -119,6 +119,12 @@ impl Viewer {
     /// The address that the viewer changes to, until it is verified.
     async fn pending_email(&self) -> Option<&str> {
         self.0.user.pending_email.as_deref()
+    }
+
+    /// Whether the viewer wants the e-mails of the account that this request acts in; null when it acts in none.
+    async fn email_opt_in(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<bool>> {
+        let Some(seat) = self.0.seat_if_any() else { return Ok(None) };
+        Ok(Some(accounts::settings::opted_in(ctx.app(), seat.account.id, self.0.user.id).await?))
     }
 
     /// Until when what asks for it takes it as proven who the viewer is; null when `reauthenticate` is needed.

@@ -1,0 +1,226 @@
+//! What accounts can be told to do, in the API.
+
+use super::{api::Account, ops, ownership, settings};
+use crate::{
+    api::{Answer, Ask, answer},
+    consequences::{Consequence, Outcome},
+};
+use async_graphql::{Context, InputObject, MaybeUndefined, Object, SimpleObject};
+use entity::{
+    AccountId, UserId,
+    account::{self, Plan},
+};
+use guarded::guarded;
+
+/// Another plan.
+#[derive(InputObject)]
+pub struct ChangePlanInput {
+    /// The plan to take.
+    plan: Plan,
+}
+
+/// To whom ownership goes.
+#[derive(InputObject)]
+pub struct TransferOwnershipInput {
+    /// An Admin of the account's own.
+    user_id: UserId,
+    /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
+    account_id: Option<AccountId>,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// Whether two-factor is asked of everyone.
+#[derive(InputObject)]
+pub struct RequireTwoFactorInput {
+    /// Whether it is.
+    required: bool,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// Which account is closed.
+#[derive(InputObject)]
+pub struct CloseAccountInput {
+    /// The account's name, typed again.
+    confirmation: String,
+    /// Refused with `WRONG_ACCOUNT` unless the request acts in it.
+    account_id: Option<AccountId>,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// One more account.
+#[derive(InputObject)]
+pub struct CreateAccountInput {
+    /// What it is called.
+    name: String,
+}
+
+/// Another name.
+#[derive(InputObject)]
+pub struct RenameAccountInput {
+    /// What it is called from now on.
+    name: String,
+}
+
+/// What to bill by: a field that is not given stays as it is, and null is nothing.
+#[derive(InputObject)]
+pub struct UpdateBillingInput {
+    /// The company.
+    company: MaybeUndefined<String>,
+    /// Where invoices go.
+    email: MaybeUndefined<String>,
+    /// The address, line by line.
+    address_lines: MaybeUndefined<Vec<String>>,
+    /// The country, as two letters of ISO 3166.
+    country: MaybeUndefined<String>,
+    /// The company's number for taxes.
+    tax_id: MaybeUndefined<String>,
+}
+
+/// Whether one wants the account's e-mails.
+#[derive(InputObject)]
+pub struct SetEmailOptInInput {
+    /// Whether one does.
+    opt_in: bool,
+}
+
+macro_rules! account_alone {
+    ($($name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[derive(Default, SimpleObject)]
+        #[graphql(serial)]
+        pub struct $name {
+            /// The account as it is now.
+            account: Option<Account>,
+        }
+    )* };
+}
+
+account_alone! {
+    ChangePlan "What `changePlan` changed."
+    CreateAccount "What `createAccount` opened. Act in it with `switchAccount`."
+    RenameAccount "What `renameAccount` changed."
+    UpdateBilling "What `updateBilling` changed."
+}
+
+/// What `setEmailOptIn` changed.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct SetEmailOptIn {
+    /// Whether the viewer gets the account's e-mails now.
+    opt_in: Option<bool>,
+}
+
+macro_rules! with_account {
+    ($($name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[derive(Default, SimpleObject)]
+        #[graphql(serial)]
+        pub struct $name {
+            /// The account as it is now.
+            account: Option<Account>,
+            /// What would end; null unless it was a dry run.
+            consequences: Option<Vec<Consequence>>,
+        }
+
+        impl From<Outcome<account::Model>> for $name {
+            fn from(outcome: Outcome<account::Model>) -> Self {
+                let (account, consequences) = outcome.split();
+                Self { account: account.map(Account::changed), consequences }
+            }
+        }
+    )* };
+}
+
+with_account! {
+    TransferOwnership "What `transferOwnership` changed."
+    RequireTwoFactor "What `requireTwoFactor` changed."
+}
+
+/// What `closeAccount` changed.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct CloseAccount {
+    /// The account that is closed.
+    account_id: Option<AccountId>,
+    /// What would end; null unless it was a dry run.
+    consequences: Option<Vec<Consequence>>,
+}
+
+/// What accounts can be told to do.
+#[derive(Default)]
+pub struct AccountsMutation;
+
+#[guarded(elsewhere)]
+#[Object(serial)]
+impl AccountsMutation {
+    /// Take another plan. Refused with `PLAN_TOO_SMALL`, naming who is in the way, when the users and pending invitations don't fit it.
+    #[needs(ops::CHANGE_PLAN)]
+    async fn change_plan(&self, ctx: &Context<'_>, input: ChangePlanInput) -> Answer<ChangePlan> {
+        let changed = ops::change_plan(ctx.app(), ctx.caller(), input.plan).await;
+        answer(changed.map(|account| ChangePlan { account: Some(Account::changed(account)) }))
+    }
+
+    /// Open one more account, on the Free plan, with oneself as its Owner. The session stays where it is.
+    async fn create_account(&self, ctx: &Context<'_>, input: CreateAccountInput) -> Answer<CreateAccount> {
+        let opened = settings::create_account(ctx.app(), ctx.caller(), &input.name).await;
+        let actor = ctx.actor_if_any().await.ok().flatten();
+        answer(opened.map(|account| CreateAccount { account: Some(Account::seen(account, actor.as_deref())) }))
+    }
+
+    /// Give the account another name.
+    #[needs(settings::RENAME)]
+    async fn rename_account(&self, ctx: &Context<'_>, input: RenameAccountInput) -> Answer<RenameAccount> {
+        let renamed = settings::rename_account(ctx.app(), ctx.caller(), &input.name).await;
+        answer(renamed.map(|account| RenameAccount { account: Some(Account::changed(account)) }))
+    }
+
+    /// Change what the account is billed by.
+    #[needs(settings::BILLING)]
+    async fn update_billing(&self, ctx: &Context<'_>, input: UpdateBillingInput) -> Answer<UpdateBilling> {
+        let UpdateBillingInput { company, email, address_lines, country, tax_id } = input;
+        let billing = settings::Billing { company, email, address_lines, country, tax_id };
+        let changed = settings::update_billing(ctx.app(), ctx.caller(), billing).await;
+        answer(changed.map(|account| UpdateBilling { account: Some(Account::changed(account)) }))
+    }
+
+    /// Say whether one wants the account's e-mails.
+    #[needs(settings::OPT_IN)]
+    async fn set_email_opt_in(&self, ctx: &Context<'_>, input: SetEmailOptInInput) -> Answer<SetEmailOptIn> {
+        let set = settings::set_email_opt_in(ctx.app(), ctx.caller(), input.opt_in).await;
+        answer(set.map(|opt_in| SetEmailOptIn { opt_in: Some(opt_in) }))
+    }
+
+    /// Make an Admin of the account's own its Owner; the Owner becomes an Admin. All Admins are told. Asks who one is again.
+    #[needs(ownership::TRANSFER_OWNERSHIP)]
+    async fn transfer_ownership(&self, ctx: &Context<'_>, input: TransferOwnershipInput) -> Answer<TransferOwnership> {
+        let TransferOwnershipInput { user_id, account_id, dry_run } = input;
+        let done = ownership::transfer_ownership(ctx.app(), ctx.caller(), user_id, account_id, dry_run.unwrap_or_default()).await;
+        answer(done.map(TransferOwnership::from))
+    }
+
+    /// Ask two-factor of everyone who acts in the account, also of agencies' users and API keys; or no longer.
+    #[needs(ownership::REQUIRE_TWO_FACTOR)]
+    async fn require_two_factor(&self, ctx: &Context<'_>, input: RequireTwoFactorInput) -> Answer<RequireTwoFactor> {
+        let done =
+            ownership::require_two_factor(ctx.app(), ctx.caller(), input.required, input.dry_run.unwrap_or_default()).await;
+        answer(done.map(RequireTwoFactor::from))
+    }
+
+    /// Close the account for good, with its connections, invitations and API keys. Asks who one is again.
+    #[needs(ownership::CLOSE_ACCOUNT)]
+    async fn close_account(&self, ctx: &Context<'_>, input: CloseAccountInput) -> Answer<CloseAccount> {
+        let CloseAccountInput { confirmation, account_id, dry_run } = input;
+        let done =
+            ownership::close_account(ctx.app(), ctx.caller(), &confirmation, account_id, dry_run.unwrap_or_default()).await;
+        answer(done.map(|done| {
+            let (account_id, consequences) = done.split();
+            CloseAccount { account_id, consequences }
+        }))
+    }
+}
