@@ -115,6 +115,16 @@ impl Db {
         self.statements.load(Ordering::Relaxed)
     }
 
+    /// Empties SQLite's write-ahead log into its file, so that what was deleted is not left in there. That somebody reads
+    /// meanwhile only puts it off to the next time, or to the end of the server.
+    pub async fn empty_log(&self) {
+        if self.writer.get_database_backend() == DbBackend::Sqlite
+            && let Err(error) = self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
+        {
+            tracing::warn!(%error, "the write-ahead log could not be emptied");
+        }
+    }
+
     /// Closes all connections; SQLite then puts its log away, and nothing but the one file is left.
     pub async fn close(&self) {
         for pool in [&self.reader, &self.writer] {
@@ -160,6 +170,8 @@ async fn open(url: &str, connections: u32, statements: &Arc<AtomicU64>) -> Resul
             .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
             .busy_timeout(PATIENCE)
             .foreign_keys(true)
+            // What is deleted is overwritten: who is erased is gone from the file too (U8).
+            .pragma("secure_delete", "ON")
     });
     // A transaction that its program forgot must not hold its locks for ever.
     options.map_sqlx_postgres_opts(|options| {

@@ -25,6 +25,7 @@ pub mod keyring;
 pub mod keys;
 pub mod limits;
 pub mod mail;
+pub mod operator;
 pub mod permission;
 pub mod schema;
 pub mod server;

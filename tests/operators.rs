@@ -1,4 +1,4 @@
-//! What operators do by command line, beside a server that runs: SPEC I3, I4.
+//! What operators do by command line, beside a server that runs: SPEC I3, I4, L4, U5, U8, U9.
 
 use crate::{
     identity::part,
@@ -106,5 +106,93 @@ async fn i4_reset_two_factor(place: Place) {
     place.remove().await;
 }
 
+/// Runs a command beside the server, and answers whether it went well and what it said.
+fn run(place: &Place, arguments: &[&str]) -> (bool, String) {
+    let output = keyholder(place).args(arguments).output().unwrap();
+    (output.status.success(), said(&output))
+}
+
+/// L4, U5, U9, U8: support work on an account, while a server runs: found, shown, its plan, its Owner; a user shown and erased. The log
+/// says that the operator did it.
+async fn l4_support_work(place: Place) {
+    let http = reqwest::Client::new();
+    let server = Process::serve(&place, &[("KEYHOLDER_PLAN_CHANGES", "operator")]);
+    let token = server.agency(&http).await;
+    let ask =
+        async |query: &str, variables: Value| server.ask(&http, Some(&token), query, variables).await.unwrap()["data"].clone();
+    let account = ask("{ account { id } }", Value::Null).await["account"]["id"].as_str().unwrap().to_owned();
+    let (fine, listed) = run(&place, &["account", "list", "--search", "ann"]);
+    assert!(fine && listed.contains(&account) && listed.contains("Free"), "{listed}");
+    let (fine, told) = run(&place, &["account", "set-plan", &account, "standard"]);
+    assert!(fine && told.contains("is on the Standard plan now; it was on Free"), "{told}");
+    let invite = "mutation { inviteUsers(input: {emails: [\"bob@x.example\", \"cleo@x.example\"], level: ADMIN}) { userErrors { code } } }";
+    assert_eq!(ask(invite, Value::Null).await["inviteUsers"]["userErrors"], json!([]), "it counts at once");
+    let join = async |email: &str| {
+        let link = eventually("the invitation", async || {
+            let mails: Value = http.get(format!("{}/mailbox.json", server.url)).send().await.unwrap().json().await.unwrap();
+            let mail = mails.as_array().unwrap().iter().find(|mail| mail["to"] == email && mail["kind"] == "invitation").cloned();
+            mail.map(|mail| mail["token"].clone())
+        })
+        .await;
+        let query = "mutation($e: String!, $p: String!, $t: String!) { signUp(input: {email: $e, password: $p, name: \"x\", invitationToken: $t}) { user { id } userErrors { code } } }";
+        server.ask(&http, None, query, json!({ "e": email, "p": PASSWORD, "t": link })).await.unwrap()["data"]["signUp"].clone()
+    };
+    assert_eq!(join("bob@x.example").await["userErrors"], json!([]));
+    let (fine, told) = run(&place, &["account", "set-plan", &account, "Free"]);
+    assert!(
+        !fine && told.contains("too small") && told.contains("Admin") && told.contains("cleo@x.example, Admin, invited"),
+        "{told}"
+    );
+    let (fine, told) = run(&place, &["account", "set-plan", &account, "Free", "--force"]);
+    assert!(fine, "{told}");
+    let seats = ask("{ account { plan seats { limit used reserved } } }", Value::Null).await;
+    assert_eq!(
+        seats["account"],
+        json!({ "plan": "FREE", "seats": { "limit": 1, "used": 2, "reserved": 1 } }),
+        "nobody is dropped"
+    );
+    assert_eq!(join("cleo@x.example").await["userErrors"], json!([{ "code": "LEVEL_NOT_IN_PLAN" }]), "nobody else joins (U5)");
+    let (fine, told) = run(&place, &["account", "show", &account]);
+    assert!(fine && told.contains("ann@x.example") && told.contains("Free") && told.contains("2, 0 of them suspended"), "{told}");
+    for (arguments, why) in [
+        (["account", "transfer", &account, "nobody"], "there is no user \"nobody\""),
+        (["account", "transfer", &account, "ann"], "Ownership is given to somebody else"),
+        (["user", "erase", "--log", "info"], "LOGIN"),
+    ] {
+        let (fine, told) = run(&place, &arguments);
+        assert!(!fine && told.contains(why), "{told}");
+    }
+    let (fine, told) = run(&place, &["account", "show", "account_00000000000000000000000001"]);
+    assert!(!fine && told.contains("there is no account"), "{told}");
+    let (fine, told) = run(&place, &["account", "transfer", &account, "bob@x.example"]);
+    assert!(fine && told.contains("owns"), "{told}");
+    let log = ask("{ account { auditLog(kinds: [OWNERSHIP_TRANSFERRED, PLAN_CHANGED]) { nodes { kind byOperator actor { id } summary } } } viewer { level } }", Value::Null).await;
+    assert_eq!(log["viewer"]["level"], "ADMIN");
+    let nodes = log["account"]["auditLog"]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3);
+    assert!(nodes.iter().all(|node| node["byOperator"] == true && node["actor"].is_null()), "{log}");
+    assert_eq!(nodes[0]["summary"], "The operator transferred ownership from Ann to x.");
+    assert_eq!(nodes[1]["summary"], "The operator changed the plan from Standard to Free.");
+    let (fine, told) = run(&place, &["user", "show", "bob@x.example"]);
+    assert!(fine && told.contains("bob@x.example, verified") && told.contains("Owner"), "{told}");
+    let (fine, told) = run(&place, &["user", "erase", "bob@x.example"]);
+    assert!(!fine && told.contains("owns an open account"), "{told}");
+    let (fine, told) = run(&place, &["user", "erase", "ann@x.example"]);
+    assert!(fine && told.contains("is erased"), "{told}");
+    assert_eq!(
+        server.ask(&http, Some(&token), ME, Value::Null).await.unwrap()["errors"][0]["extensions"]["code"],
+        "UNAUTHENTICATED"
+    );
+    let elsewhere = keyholder(&place).env("DATABASE_URL", "sqlite://nowhere.db").args(["account", "list"]).output().unwrap();
+    assert!(
+        !elsewhere.status.success() && said(&elsewhere).contains("there is no database at nowhere.db"),
+        "{}",
+        said(&elsewhere)
+    );
+    assert!(!place.directory().join("nowhere.db").exists(), "nothing is made");
+    drop(server);
+    place.remove().await;
+}
+
 on_both_databases!(i3_the_next_key_signs_after_a_while);
-on_both_databases!(on_its_own_servers: i3_a_lost_key_is_replaced_at_once, i4_reset_two_factor);
+on_both_databases!(on_its_own_servers: i3_a_lost_key_is_replaced_at_once, i4_reset_two_factor, l4_support_work);

@@ -3,7 +3,7 @@
 use crate::{
     on_both_databases,
     support::{
-        Heard, Place, Reply, TestApp,
+        Heard, Place, Reply, TestApp, everything,
         people::{PASSWORD, Person},
         socket::{CONNECTIONS, Socket},
     },
@@ -246,6 +246,77 @@ async fn u8_leaving_an_agency(app: &TestApp) {
     assert_eq!(client.log("CLIENT_USER_REMOVED").await.len(), 1);
 }
 
+/// U8, THREATS 57: whoever leaves their last account is nowhere any more: not in a table, a letter, the log of events, nor in the bytes
+/// of SQLite's files.
+async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let token = |email: &str| {
+        format!(
+            "mutation($p: String!, $t: String!) {{ signUp(input: {{email: \"{email}\", password: $p, name: \"Quentin Zebrowski\", username: \"qzebrowski\", invitationToken: $t}}) {{ user {{ id }} account {{ id }} credentials {{ accessToken refreshToken }} userErrors {{ code }} }} }}"
+        )
+    };
+    let email = "quentin.z@private.example";
+    let invite = "mutation($e: String!) { inviteUsers(input: {emails: [$e], level: MANAGER, message: \"Dear Quentin Zebrowski, join us\"}) { userErrors { code } } }";
+    owner.ask(invite, json!({ "e": email })).await.ok();
+    let link = app.token_to(email, "invitation").await;
+    let signed_up = app.ask(&token(email), json!({ "p": PASSWORD, "t": link })).await;
+    let quentin = Person::of(app, email, signed_up.payload());
+    crate::two_factor::protect(&quentin).await;
+    quentin.api_key().await;
+    quentin
+        .ask("mutation { updateProfile(input: {name: \"Quentin Maria Zebrowski\"}) { userErrors { code } } }", Value::Null)
+        .await
+        .ok();
+    quentin
+        .ask("mutation { changeEmail(input: {email: \"other.q@private.example\"}) { userErrors { code } } }", Value::Null)
+        .await
+        .ok();
+    quentin.request(&["somebody@client.example"]).await.ok();
+    // Somebody else asks them, and somebody asks for a new password of theirs.
+    let other = app.agency("otto@other.example").await;
+    other.ask("mutation { requestClientAccess(input: {emails: [\"quentin.z@private.example\"], message: \"Hello Quentin Zebrowski\"}) { userErrors { code } } }", Value::Null).await.ok();
+    other.plan("PREMIUM").await;
+    other.ask(invite, json!({ "e": email })).await.ok();
+    app.ask("mutation { requestPasswordReset(input: {email: \"quentin.z@private.example\"}) { accepted } }", Value::Null)
+        .await
+        .ok();
+    app.mails_to(email).await;
+    let row = app
+        .reader()
+        .query_one_raw(Statement::from_string(
+            app.reader().get_database_backend(),
+            "SELECT password_hash FROM users WHERE username_key = 'qzebrowski'",
+        ))
+        .await
+        .unwrap()
+        .unwrap();
+    let hash: String = row.try_get_by_index(0).unwrap();
+    let traces = ["zebrowski", "quentin", "private.example", &hash.split('$').next_back().unwrap().to_lowercase()];
+    let before = everything(app).await.to_lowercase();
+    assert!(traces.iter().all(|trace| before.contains(trace)), "they were there");
+    let left = quentin.ask(LEAVE, Value::Null).await;
+    assert_eq!(left.payload()["loginDeleted"], true);
+    let after = everything(app).await.to_lowercase();
+    for trace in traces {
+        let line = after.lines().find(|line| line.contains(trace));
+        assert_eq!(line, None, "{trace}");
+    }
+    let log = owner.log("USER_JOINED, USER_INVITED").await.iter().map(|event| event["summary"].to_string()).collect::<String>();
+    assert!(!log.to_lowercase().contains("zebrowski"), "{log}");
+    if app.place.database_url().starts_with("sqlite:") {
+        // No checkpoint here: the server has emptied its log by itself.
+        for file in
+            std::fs::read_dir(app.place.directory()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+        {
+            let bytes = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).to_lowercase();
+            for trace in traces {
+                assert!(!bytes.contains(trace), "{trace} in {}", file.display());
+            }
+        }
+    }
+    crate::users::assert_gapless(app).await;
+}
+
 /// U9, L5, THREATS 48: by the Owner or an Admin, to an Admin; the former Owner is an Admin then, whom the new one can revoke.
 async fn u9_ownership_is_transferred(app: &TestApp) {
     let (owner, [admin, manager, author, viewer]) = team(app, "olga@agency.example").await;
@@ -361,6 +432,7 @@ on_both_databases!(
     u7_revoked_with_all_that_was_held,
     u8_leaving,
     u8_leaving_an_agency,
+    threat_57_nothing_is_left_of_who_left,
     u9_ownership_is_transferred,
 );
 on_both_databases!(on_its_own_servers: threat_50_one_owner_at_every_moment);

@@ -2,7 +2,7 @@
 
 use super::rules::{self, Holder};
 use crate::{
-    actor::{Actor, Caller, Seat},
+    actor::{Caller, Seat},
     app::{App, Happening, Tx},
     config::PlanChanges,
     db::{Sql, by_id},
@@ -62,27 +62,32 @@ pub async fn change_plan(app: &App, caller: &Caller, plan: account::Plan) -> Res
             let reason = "On this server plans are changed by the platform's billing, not by the account's users.".to_owned();
             return Err(Denied::Forbidden { permission: Some(CHANGE_PLAN), level: Some(seat.level), reason }.into());
         }
-        set_plan(tx, &actor, &seat.account, plan).await
+        needs_room(tx, &seat.account, plan).await?;
+        set_plan(tx, &seat.account, plan, actor.did(EventKind::PlanChanged, seat.account.id.0)).await
     })
     .await
 }
 
-async fn set_plan(tx: &Tx, actor: &Actor, account: &account::Model, plan: account::Plan) -> Result<account::Model> {
-    if plan == account.plan {
-        return Ok(account.clone());
+/// Refuses a plan that the users and pending invitations that there are don't fit (L4).
+pub async fn needs_room(tx: &Tx, account: &account::Model, plan: account::Plan) -> Result<()> {
+    let blockers = if plan == account.plan { Vec::new() } else { rules::in_the_way(plan, &seat_holders(tx, account.id).await?) };
+    if blockers.is_empty() {
+        return Ok(());
     }
-    let blockers = rules::in_the_way(plan, &seat_holders(tx, account.id).await?);
-    if !blockers.is_empty() {
-        let why = format!(
-            "The {} plan is too small for {} of the users and pending invitations: `blockers` names them.",
-            plan.title(),
-            blockers.len()
-        );
-        return Err(UserError::new(UserErrorCode::PlanTooSmall, why).at(["plan"]).blockers(blockers).into());
+    let why = format!(
+        "The {} plan is too small for {} of the users and pending invitations: `blockers` names them.",
+        plan.title(),
+        blockers.len()
+    );
+    Err(UserError::new(UserErrorCode::PlanTooSmall, why).at(["plan"]).blockers(blockers).into())
+}
+
+/// Takes a plan, whoever may be in its way: nobody is dropped, and who joins later is checked then (U5). The account is held.
+pub async fn set_plan(tx: &Tx, account: &account::Model, plan: account::Plan, changed: Happening) -> Result<account::Model> {
+    if plan != account.plan {
+        Sql::new("UPDATE accounts SET plan = ").bind(plan).push(" WHERE id = ").bind(account.id).run(tx.db()).await?;
+        tx.append(changed.from(account.plan.title()).to(plan.title()), [LogId::from(account.id)]);
     }
-    Sql::new("UPDATE accounts SET plan = ").bind(plan).push(" WHERE id = ").bind(account.id).run(tx.db()).await?;
-    let changed = actor.did(EventKind::PlanChanged, account.id.0).from(account.plan.title()).to(plan.title());
-    tx.append(changed, [LogId::from(account.id)]);
     find(tx, account.id).await
 }
 

@@ -7,7 +7,7 @@ use crate::{
     connections::ending::{As, Ending},
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::{Sql, columns, model, select},
-    error::{Result, UserError, UserErrorCode},
+    error::{Error, Fault, Result, UserError, UserErrorCode},
     invitations,
     permission::Permission,
     users::{ops::colleague, rules as users},
@@ -35,10 +35,14 @@ pub async fn transfer_ownership(
     account: Option<AccountId>,
     dry_run: bool,
 ) -> Result<Outcome<account::Model>> {
-    // Whoever loses it hears of it in their own log too.
-    let owner = caller.actor(app).await?.standing()?.account.owner_id;
+    let here = caller.actor(app).await?.standing()?.account.id;
     app.tx(async |tx| {
-        let actor = tx.authorize(caller, TRANSFER_OWNERSHIP, vec![user.into(), owner.into()]).await?;
+        let admins = admins(tx, here).await?;
+        let logs = admins.iter().copied().map(LogId::from).chain([user.into()]);
+        let actor = tx.authorize(caller, TRANSFER_OWNERSHIP, logs.collect()).await?;
+        if !admins.contains(&actor.seat()?.account.owner_id) {
+            return Err(Error::Contended(Fault::new("the account has another Owner by now")));
+        }
         actor.proved_lately(tx.now())?;
         rules::right_account(&actor, account)?;
         let target = colleague(tx, &actor, user).await?;
@@ -58,8 +62,14 @@ pub async fn transfer_ownership(
     .await
 }
 
-/// Changes hands. The account's log is held; the deferred key from the account to its Owner's place is checked at the end (L5).
-pub(super) async fn give(
+/// The Owner and all Admins: whoever loses or gets the account hears of it in their own log, which has to be held.
+pub(crate) async fn admins(tx: &Tx, account: AccountId) -> Result<Vec<UserId>> {
+    let sql = Sql::new("SELECT user_id FROM members WHERE account_id = ").bind(account).push(" AND level >= ");
+    sql.bind(UserLevel::Admin).all(tx.db(), |row| row.try_get_by_index(0)).await
+}
+
+/// Changes hands. The account's log is held, and those of both; the deferred key from the account to its Owner's place is checked at the end (L5).
+pub(crate) async fn give(
     tx: &Tx,
     account: &account::Model,
     user: UserId,
@@ -78,7 +88,7 @@ pub(super) async fn give(
 }
 
 /// Tells the Owner and all Admins.
-pub(super) async fn tell_admins(tx: &Tx, account: AccountId, kind: MailKind, event: EventId) -> Result<()> {
+pub(crate) async fn tell_admins(tx: &Tx, account: AccountId, kind: MailKind, event: EventId) -> Result<()> {
     let sql = Sql::new(format!("SELECT {} FROM members m JOIN users u ON u.id = m.user_id", columns::<user::Entity>("u")));
     let sql = sql.push(" WHERE m.account_id = ").bind(account).push(" AND m.level >= ").bind(UserLevel::Admin);
     let people: Vec<user::Model> = sql.push(" ORDER BY m.id").all(tx.db(), model("u")).await?;

@@ -43,42 +43,62 @@ pub async fn update(app: &App, caller: &Caller, name: Option<&str>, username: Op
 /// Erases oneself. Whoever owns an account transfers or closes it first (U8, I7).
 pub async fn delete_user(app: &App, caller: &Caller, dry_run: bool) -> Result<Outcome<()>> {
     let id = caller.actor(app).await?.user.id;
-    app.tx(async |tx| {
-        let traces = Traces::find(tx, id).await?;
-        let actor = tx.proven(caller, traces.logs()).await?;
-        traces.are_all(tx).await?;
-        let owned: Vec<_> = traces.owned().map(|place| NodeId::Account(place.account)).collect();
-        if !owned.is_empty() {
-            let why = "You own an account: transfer it to somebody else, or close it, before you go.";
-            return Err(UserError::new(UserErrorCode::CannotLeave, why).blockers(owned).into());
-        }
-        if dry_run {
-            return Ok(Outcome::Would(traces.consequences(tx.now())));
-        }
-        erase(tx, &actor.user, &traces, |kind, subject| actor.did(kind, subject)).await.map(Outcome::Done)
-    })
-    .await
+    let done = app
+        .tx(async |tx| {
+            let traces = Traces::find(tx, id).await?;
+            let actor = tx.proven(caller, traces.logs()).await?;
+            traces.are_all(tx).await?;
+            traces.own_nothing("You own an account: transfer it to somebody else, or close it, before you go.")?;
+            if dry_run {
+                return Ok(Outcome::Would(traces.consequences(tx.now())));
+            }
+            erase(tx, &actor.user, &traces, |kind, subject| actor.did(kind, subject)).await.map(Outcome::Done)
+        })
+        .await?;
+    app.db.empty_log().await;
+    Ok(done)
 }
 
-/// Erases somebody who has not verified their address in time, with an account that holds nobody else (I1). Answers whether they
-/// were: one who verified meanwhile, or whose account others use, stays.
-pub async fn erase_unverified(app: &App, id: UserId) -> Result<bool> {
+/// Erases somebody as the operator. Whoever owns an account is refused (U8).
+pub async fn erase_by_operator(app: &App, id: UserId) -> Result<()> {
     app.tx(async |tx| {
         let traces = Traces::find(tx, id).await?;
         tx.hold(traces.logs()).await?;
         traces.are_all(tx).await?;
         let user = find_user(tx, id).await?;
-        let stays = user.email_verified_at.is_some() || user.erased_at.is_some();
-        if stays || traces.owned().any(|place| place.shared) {
-            return Ok(false);
+        traces.own_nothing("this user owns an open account: transfer it first, with `keyholder account transfer`")?;
+        if user.erased_at.is_none() {
+            erase(tx, &user, &traces, Happening::by_operator).await?;
         }
-        for place in traces.owned() {
-            close_with_owner(tx, place.account).await?;
-        }
-        erase(tx, &user, &traces, Happening::by_itself).await?;
-        Ok(true)
+        Ok(())
     })
-    .await
+    .await?;
+    app.db.empty_log().await;
+    Ok(())
+}
+
+/// Erases somebody who has not verified their address in time, with an account that holds nobody else (I1). Answers whether they
+/// were: one who verified meanwhile, or whose account others use, stays.
+pub async fn erase_unverified(app: &App, id: UserId) -> Result<bool> {
+    let erased = app
+        .tx(async |tx| {
+            let traces = Traces::find(tx, id).await?;
+            tx.hold(traces.logs()).await?;
+            traces.are_all(tx).await?;
+            let user = find_user(tx, id).await?;
+            let stays = user.email_verified_at.is_some() || user.erased_at.is_some();
+            if stays || traces.owned().any(|place| place.shared) {
+                return Ok(false);
+            }
+            for place in traces.owned() {
+                close_with_owner(tx, place.account).await?;
+            }
+            erase(tx, &user, &traces, Happening::by_itself).await?;
+            Ok(true)
+        })
+        .await?;
+    app.db.empty_log().await;
+    Ok(erased)
 }
 
 /// Closes an account that goes with its only user, whose name it may have.
@@ -129,6 +149,12 @@ impl Traces {
         let invited = self.invitations.iter().map(|row| row.account_id);
         let asked = self.requests.iter().map(|row| row.agency_id);
         self.departure.logs().into_iter().chain(invited.chain(asked).map(LogId::from)).collect()
+    }
+
+    /// Refuses, in these words, to erase whoever owns an account that is open.
+    fn own_nothing(&self, why: &str) -> Result<(), UserError> {
+        let owned: Vec<_> = self.owned().map(|place| NodeId::Account(place.account)).collect();
+        if owned.is_empty() { Ok(()) } else { Err(UserError::new(UserErrorCode::CannotLeave, why).blockers(owned)) }
     }
 
     /// What they own.

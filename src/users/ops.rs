@@ -130,33 +130,38 @@ pub struct Left {
 /// Leaves the account that the request acts in. Whoever is a direct user of no other is erased (U8).
 pub async fn leave_account(app: &App, caller: &Caller, dry_run: bool) -> Result<Outcome<Left>> {
     let (user, account) = (caller.actor(app).await?.user.id, account_of(app, caller).await?);
-    app.tx(async |tx| {
-        let departure = Departure::find(tx, user, Some(account)).await?;
-        let traces = profile::Traces::find(tx, user).await?;
-        let actor = tx.person(caller, traces.logs()).await?;
-        departure.is_still(tx).await?;
-        traces.are_all(tx).await?;
-        let seat = actor.standing()?;
-        if seat.via.is_some() {
-            let reason = "You act here through an agency's connection: removeClientUser gives up a place there.".to_owned();
-            return Err(Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into());
-        }
-        let login_deleted = traces.is_only_in(account);
-        rules::may_leave(seat.level)?;
-        if login_deleted {
-            actor.proved_lately(tx.now())?;
-        }
-        if dry_run {
-            let all = if login_deleted { traces.consequences(tx.now()) } else { departure.consequences() };
-            return Ok(Outcome::Would(all));
-        }
-        let did = |kind, subject| actor.did(kind, subject);
-        if login_deleted {
-            profile::erase(tx, &actor.user, &traces, did).await?;
-        } else {
-            departure.carry_out(tx, EventKind::UserLeft, &did).await?;
-        }
-        Ok(Outcome::Done(Left { account, login_deleted }))
-    })
-    .await
+    let done = app
+        .tx(async |tx| {
+            let departure = Departure::find(tx, user, Some(account)).await?;
+            let traces = profile::Traces::find(tx, user).await?;
+            let actor = tx.person(caller, traces.logs()).await?;
+            departure.is_still(tx).await?;
+            traces.are_all(tx).await?;
+            let seat = actor.standing()?;
+            if seat.via.is_some() {
+                let reason = "You act here through an agency's connection: removeClientUser gives up a place there.".to_owned();
+                return Err(Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into());
+            }
+            let login_deleted = traces.is_only_in(account);
+            rules::may_leave(seat.level)?;
+            if login_deleted {
+                actor.proved_lately(tx.now())?;
+            }
+            if dry_run {
+                let all = if login_deleted { traces.consequences(tx.now()) } else { departure.consequences() };
+                return Ok(Outcome::Would(all));
+            }
+            let did = |kind, subject| actor.did(kind, subject);
+            if login_deleted {
+                profile::erase(tx, &actor.user, &traces, did).await?;
+            } else {
+                departure.carry_out(tx, EventKind::UserLeft, &did).await?;
+            }
+            Ok(Outcome::Done(Left { account, login_deleted }))
+        })
+        .await?;
+    if let Outcome::Done(Left { login_deleted: true, .. }) = done {
+        app.db.empty_log().await;
+    }
+    Ok(done)
 }
