@@ -41,6 +41,8 @@ enum Credential {
     Session(Ticket),
     /// What may be an API key, by its hash.
     ApiKey(Arc<str>),
+    /// Who it was before, of whom it was written down.
+    Recalled(Pass),
 }
 
 /// Who acts, as far as their credentials tell, and where.
@@ -143,6 +145,11 @@ impl Caller {
         Self { credential: Ok(Some(Credential::Session(ticket))), client: Client::default(), actor: Arc::default() }
     }
 
+    /// Who acted before with a session or an API key, as the database kept it: they may be less by now.
+    pub fn recalled(pass: Pass) -> Self {
+        Self { credential: Ok(Some(Credential::Recalled(pass))), client: Client::default(), actor: Arc::default() }
+    }
+
     /// Why the credentials that were given are none.
     pub fn refusal(&self) -> Option<&str> {
         self.credential.as_ref().err().copied()
@@ -163,6 +170,7 @@ impl Caller {
     async fn pass(&self, db: &impl ConnectionTrait) -> Result<Pass> {
         match &self.credential {
             Ok(Some(Credential::Session(ticket))) => Ok(Pass::of(*ticket)),
+            Ok(Some(Credential::Recalled(pass))) => Ok(*pass),
             Ok(Some(Credential::ApiKey(hash))) => {
                 let found = api_keys::ops::pass(db, hash).await?;
                 found.ok_or_else(|| Denied::Unauthenticated(NO_SUCH_KEY).into())

@@ -8,7 +8,10 @@ use crate::{
     permission::Permission,
     schema::Node,
 };
-use async_graphql::{ComplexObject, Context, Object, ObjectType, OutputType, SimpleObject, TypeName};
+use async_graphql::{
+    ComplexObject, Context, InputValueError, InputValueResult, Object, ObjectType, OutputType, Scalar, ScalarType, SimpleObject,
+    TypeName, Value,
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use entity::{AccountId, Moment, NodeId};
 use futures_util::future::BoxFuture;
@@ -61,6 +64,25 @@ pub trait Guarded {
             return Ok(false);
         }
         actor.may(permission).map(|_| true)
+    }
+}
+
+/// An absolute address.
+#[derive(Clone, Debug)]
+pub struct Url(pub String);
+
+/// An absolute address.
+#[Scalar(name = "URL", specified_by_url = "https://url.spec.whatwg.org/")]
+impl ScalarType for Url {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Parts {
     pub bus: Box<dyn Bus>,
     /// What listeners read.
     pub feeds: Feeds,
+    /// Where the server itself is reached, without a slash at the end.
+    pub own_url: String,
     /// Where links in mails lead, without a slash at the end.
     pub app_url: String,
 }

@@ -197,6 +197,12 @@ impl Config {
         self.keys.clone().or_else(beside)
     }
 
+    /// Where the server itself is reached: the issuer, if that is an address, as tokens name the server that makes them.
+    pub fn own_url(&self, own_address: &str) -> String {
+        let issuer = self.issuer.as_deref().filter(|issuer| parse::web_address(issuer).is_ok());
+        issuer.unwrap_or(own_address).trim_end_matches('/').to_owned()
+    }
+
     fn read(values: &Values, dev: bool) -> Result<Self, ConfigError> {
         let by_default = if dev { PlanChanges::SelfService } else { PlanChanges::Operator };
         let config = Self {

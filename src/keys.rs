@@ -47,6 +47,8 @@ pub enum Purpose {
     Refresh,
     /// Takes another password.
     ResetPassword,
+    /// Downloads an account.
+    Export,
     /// Is what a device makes two-factor codes of.
     TwoFactor,
 }
@@ -59,6 +61,7 @@ impl Purpose {
             Self::AccessRequest => "access-request",
             Self::Refresh => "refresh",
             Self::ResetPassword => "reset-password",
+            Self::Export => "export",
             Self::TwoFactor => "two-factor",
         }
     }

@@ -15,7 +15,10 @@ use crate::{
         view::{self, ClientConnection, ConnectionUser},
     },
     error::{Denied, Result},
-    events::api::{self as events, Event},
+    events::{
+        api::{self as events, Event},
+        listen::EventsSubscription,
+    },
     identity::{
         api::{IdentityMutation, IdentityQuery},
         security::{self, SecurityMutation, Session},
@@ -56,7 +59,7 @@ pub struct Mutation(
 /// What can be listened to. Each payload has a cursor; a listener that comes back with `after: <its last cursor>` gets all that
 /// it missed, in order, once, and then what comes. When the viewer's access ends, the stream ends with an error.
 #[derive(Default, MergedSubscription)]
-pub struct Subscription(ConnectionsSubscription);
+pub struct Subscription(ConnectionsSubscription, EventsSubscription);
 
 fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription::default()).directive(Describe)

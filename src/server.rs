@@ -92,6 +92,7 @@ pub async fn build(config: Config, clock: Clock, address: SocketAddr) -> Result<
         throttle: Throttle::new(config.sign_in_throttle),
         bus: Box::<InProcess>::default(),
         feeds: Feeds::default(),
+        own_url: config.own_url(&own_address),
         app_url: config.app_url.clone().unwrap_or(own_address),
         config,
     }))

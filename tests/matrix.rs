@@ -199,6 +199,7 @@ fn calls() -> BTreeMap<&'static str, Option<&'static str>> {
         ("renameAccount", Some("renameAccount(input: {name: \"\"}) { userErrors { code } }")),
         ("updateBilling", Some("updateBilling(input: {}) { userErrors { code } }")),
         ("setEmailOptIn", Some("setEmailOptIn(input: {optIn: false}) { userErrors { code } }")),
+        ("exportAccount", Some("exportAccount { userErrors { code } }")),
         ("joinPartnerProgram", Some("joinPartnerProgram { userErrors { code } }")),
         ("enableClientAccess", Some("enableClientAccess { userErrors { code } }")),
         ("requestClientAccess", Some("requestClientAccess(input: {emails: []}) { userErrors { code } }")),
@@ -364,7 +365,7 @@ fn guarded_fields_are_an_accounts_and_mutations() {
         _ => None,
     });
     let guarded: Vec<_> = types.filter(|name| shown(name).values().any(Option::is_some)).collect();
-    assert_eq!(guarded, ["Account", "Mutation"]);
+    assert_eq!(guarded, ["Account", "Mutation", "Subscription"]);
 }
 
 /// L7, THREATS 46: every guarded field of an account, at every level by session and by API key, and through a connection: null in

@@ -250,7 +250,7 @@ async fn u8_leaving_an_agency(app: &TestApp) {
 /// of SQLite's files.
 async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
     let owner = app.agency("olga@agency.example").await;
-    let token = |email: &str| {
+    let sign_up = |email: &str| {
         format!(
             "mutation($p: String!, $t: String!) {{ signUp(input: {{email: \"{email}\", password: $p, name: \"Quentin Zebrowski\", username: \"qzebrowski\", invitationToken: $t}}) {{ user {{ id }} account {{ id }} credentials {{ accessToken refreshToken }} userErrors {{ code }} }} }}"
         )
@@ -258,8 +258,8 @@ async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
     let email = "quentin.z@private.example";
     let invite = "mutation($e: String!) { inviteUsers(input: {emails: [$e], level: MANAGER, message: \"Dear Quentin Zebrowski, join us\"}) { userErrors { code } } }";
     owner.ask(invite, json!({ "e": email })).await.ok();
-    let link = app.token_to(email, "invitation").await;
-    let signed_up = app.ask(&token(email), json!({ "p": PASSWORD, "t": link })).await;
+    let invitation = app.token_to(email, "invitation").await;
+    let signed_up = app.ask(&sign_up(email), json!({ "p": PASSWORD, "t": invitation })).await;
     let quentin = Person::of(app, email, signed_up.payload());
     crate::two_factor::protect(&quentin).await;
     quentin.api_key().await;
@@ -298,8 +298,8 @@ async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
     assert_eq!(left.payload()["loginDeleted"], true);
     let after = everything(app).await.to_lowercase();
     for trace in traces {
-        let line = after.lines().find(|line| line.contains(trace));
-        assert_eq!(line, None, "{trace}");
+        let found = after.lines().find(|text| text.contains(trace));
+        assert_eq!(found, None, "{trace}");
     }
     let log = owner.log("USER_JOINED, USER_INVITED").await.iter().map(|event| event["summary"].to_string()).collect::<String>();
     assert!(!log.to_lowercase().contains("zebrowski"), "{log}");
@@ -314,7 +314,7 @@ async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
             }
         }
     }
-    crate::users::assert_gapless(app).await;
+    assert_gapless(app).await;
 }
 
 /// U9, L5, THREATS 48: by the Owner or an Admin, to an Admin; the former Owner is an Admin then, whom the new one can revoke.

@@ -27,12 +27,15 @@ CREATE TABLE email_opt_ins (
 );
 CREATE INDEX email_opt_ins_user ON email_opt_ins (user_id);
 
--- A link to download an account once. Used or too old, its row is gone.
+-- A link to download an account once. Used or too old, its row is gone. Whoever asked for it has to be able to act still, with
+-- the session or the API key that they asked with.
 CREATE TABLE exports (
     id uuid PRIMARY KEY,
     account_id uuid NOT NULL REFERENCES accounts (id),
     user_id uuid NOT NULL REFERENCES users (id),
     via_id uuid REFERENCES accounts (id),
+    session_id uuid,
+    api_key_id uuid,
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX exports_account ON exports (account_id);

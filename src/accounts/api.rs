@@ -208,9 +208,12 @@ impl Account {
         before: Option<String>,
         #[graphql(desc = "Only what this user did.")] actor: Option<UserId>,
         kinds: Option<Vec<EventKind>>,
+        #[graphql(desc = "Only what happened at this moment or later.")] from: Option<Moment>,
+        #[graphql(desc = "Only what happened before this moment.")] until: Option<Moment>,
     ) -> async_graphql::Result<Connection<EventEdge>> {
         let page = PageArgs { first, after, last, before };
-        Ok(crate::events::api::list(ctx, self.row.id.into(), &page, &EventFilter { actor, kinds }).await?)
+        let filter = EventFilter { actor, kinds, from, until };
+        Ok(crate::events::api::list(ctx, self.row.id.into(), &page, &filter).await?)
     }
 
     /// When it joined the partner program.

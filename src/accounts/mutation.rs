@@ -1,8 +1,8 @@
 //! What accounts can be told to do, in the API.
 
-use super::{api::Account, ops, ownership, settings};
+use super::{api::Account, export, ops, ownership, settings};
 use crate::{
-    api::{Answer, Ask, answer},
+    api::{Answer, Ask, Url, answer},
     consequences::{Consequence, Outcome},
 };
 use async_graphql::{Context, InputObject, MaybeUndefined, Object, SimpleObject};
@@ -87,6 +87,14 @@ pub struct UpdateBillingInput {
 pub struct SetEmailOptInInput {
     /// Whether one does.
     opt_in: bool,
+}
+
+/// What `exportAccount` gives.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct ExportAccount {
+    /// Works once, for 10 minutes.
+    url: Option<Url>,
 }
 
 macro_rules! account_alone {
@@ -187,6 +195,13 @@ impl AccountsMutation {
         let billing = settings::Billing { company, email, address_lines, country, tax_id };
         let changed = settings::update_billing(ctx.app(), ctx.caller(), billing).await;
         answer(changed.map(|account| UpdateBilling { account: Some(Account::changed(account)) }))
+    }
+
+    /// Have all that the viewer may read of the account to download, as JSON Lines in a zip.
+    #[needs(export::EXPORT)]
+    async fn export_account(&self, ctx: &Context<'_>) -> Answer<ExportAccount> {
+        let url = export::export_account(ctx.app(), ctx.caller()).await;
+        answer(url.map(|url| ExportAccount { url: Some(Url(url)) }))
     }
 
     /// Say whether one wants the account's e-mails.

@@ -63,6 +63,13 @@ pub struct EventEdge {
     node: Event,
 }
 
+impl EventEdge {
+    /// An event that was heard, with the cursor to go on behind it.
+    pub fn heard(cursor: String, node: Event) -> Self {
+        Self { cursor, node }
+    }
+}
+
 impl Edge for EventEdge {
     type Node = Event;
     fn node(&self) -> &Event {
@@ -80,22 +87,41 @@ pub struct EventFilter {
     pub actor: Option<UserId>,
     /// Of these kinds.
     pub kinds: Option<Vec<EventKind>>,
+    /// Not before this moment.
+    pub from: Option<Moment>,
+    /// Before this moment.
+    pub until: Option<Moment>,
+}
+
+impl EventFilter {
+    fn narrow(&self, sql: Sql) -> Sql {
+        let sql = match self.actor {
+            Some(actor) => sql.push(" AND e.actor_id = ").bind(actor),
+            None => sql,
+        };
+        let sql = match &self.kinds {
+            Some(kinds) => sql.push(" AND e.kind IN ").distinct(kinds),
+            None => sql,
+        };
+        let sql = match self.from {
+            Some(from) => sql.push(" AND e.at >= ").bind(from),
+            None => sql,
+        };
+        match self.until {
+            Some(until) => sql.push(" AND e.at < ").bind(until),
+            None => sql,
+        }
+    }
 }
 
 /// A log, newest first.
 pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &EventFilter) -> Result<Connection<EventEdge>> {
     let (app, window) = (ctx.app(), page.window(format!("events of {}", log.0.simple()))?);
-    let scope = |sql: Sql| {
-        let sql = sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log);
-        let sql = match filter.actor {
-            Some(actor) => sql.push(" AND e.actor_id = ").bind(actor),
-            None => sql,
-        };
-        match &filter.kinds {
-            Some(kinds) => sql.push(" AND e.kind IN ").distinct(kinds),
-            None => sql,
-        }
-    };
+    if filter.from.zip(filter.until).is_some_and(|(from, until)| from > until) {
+        return Err(Denied::BadRequest("`from` is after `until`: nothing is between them.".into()).into());
+    }
+    let scope =
+        |sql: Sql| filter.narrow(sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log));
     let mut sql = scope(Sql::new(format!("SELECT l.number AS l_number, {}", columns::<event::Entity>("e"))));
     let (after, before) = numbers(&window)?;
     if let Some(after) = after {

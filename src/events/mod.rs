@@ -4,4 +4,5 @@
 pub mod api;
 pub mod bus;
 pub mod feed;
+pub mod listen;
 pub mod summary;

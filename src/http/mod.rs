@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod client;
 pub mod execute;
+pub mod exports;
 pub mod graphiql;
 pub mod graphql;
 pub mod nulls;
@@ -102,6 +103,7 @@ pub fn router(server: Server) -> Router {
         .route("/access-request", get(pages::access_request))
         .route("/link.js", get(pages::script))
         .route("/page.css", get(pages::style))
+        .route("/exports/{token}", get(exports::download).head(exports::looked_at))
         .route("/graphql", any(graphql::handle))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -121,6 +123,7 @@ pub fn router(server: Server) -> Router {
     let around = middleware::from_fn_with_state(server.clone(), around);
     // Streams must go out as they come.
     let compressed = SizeAbove::new(COMPRESSED_FROM)
+        .and(NotForContentType::new("application/zip"))
         .and(NotForContentType::new("text/event-stream"))
         .and(NotForContentType::new("multipart/mixed"));
     router

@@ -135,6 +135,7 @@ impl Viewer {
 
     /// What happened to the viewer's own login, newest first.
     #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
     async fn activity(
         &self,
         ctx: &Context<'_>,
@@ -143,9 +144,11 @@ impl Viewer {
         last: Option<i32>,
         before: Option<String>,
         kinds: Option<Vec<EventKind>>,
+        #[graphql(desc = "Only what happened at this moment or later.")] from: Option<Moment>,
+        #[graphql(desc = "Only what happened before this moment.")] until: Option<Moment>,
     ) -> async_graphql::Result<Connection<EventEdge>> {
         let page = PageArgs { first, after, last, before };
-        let filter = EventFilter { kinds, ..EventFilter::default() };
+        let filter = EventFilter { kinds, from, until, actor: None };
         Ok(crate::events::api::list(ctx, self.0.user.id.into(), &page, &filter).await?)
     }
 

@@ -44,6 +44,7 @@ pub async fn run(subject: &str, matches: &ArgMatches, env: Env<'_>) -> Outcome {
 }
 
 /// What an operation's error says to the operator: of a fault, its cause.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn told(error: Error) -> Box<dyn std::error::Error> {
     error.cause().into()
 }

@@ -1,0 +1,66 @@
+//! Links to download an account: made, used once, and good for ten minutes. What the download has is `http::exports`.
+//!
+//! A link is good for as long as whoever asked for it may export the account with the session or API key that they asked with:
+//! that is looked up when it is used, and again for each page that goes out.
+
+use crate::{
+    actor::{Caller, Pass, Proof, ProofId},
+    app::App,
+    db::Sql,
+    error::Result,
+    keys::{Keys, Purpose},
+    permission::Permission,
+};
+use chrono::TimeDelta;
+use entity::{AccountId, ApiKeyId, LogId, SessionId, UserId, event::EventKind};
+use sea_orm::QueryResult;
+use uuid::Uuid;
+
+/// What [`export_account`] asks for.
+pub const EXPORT: Permission = Permission::ExportAccount;
+
+/// How long a link works.
+const LINK_TTL: TimeDelta = TimeDelta::minutes(10);
+
+/// Makes a link to download the account that the request acts in.
+pub async fn export_account(app: &App, caller: &Caller) -> Result<String> {
+    app.tx(async |tx| {
+        let actor = tx.authorize(caller, EXPORT, Vec::new()).await?;
+        let account = actor.seat()?.account.id;
+        let (session, key) = match &actor.proof {
+            Proof::Session(session) => (Some(session.id), None),
+            Proof::ApiKey(key) => (None, Some(key.id)),
+        };
+        let id: Uuid = tx.id();
+        // Those that nobody used go with the next one that is made.
+        Sql::new("DELETE FROM exports WHERE expires_at <= ").bind(tx.now()).run(tx.db()).await?;
+        let columns = "INSERT INTO exports (id, account_id, user_id, via_id, session_id, api_key_id, expires_at) VALUES (";
+        let sql = Sql::new(columns).bind(id).push(", ").bind(account).push(", ").bind(actor.user.id).push(", ");
+        let sql = sql.bind(actor.via()).push(", ").bind(session).push(", ").bind(key).push(", ");
+        sql.bind(tx.now() + LINK_TTL).push(")").run(tx.db()).await?;
+        tx.append(actor.did(EventKind::AccountExported, account.0), [LogId::from(account)]);
+        Ok(format!("{}/exports/{}", app.own_url, app.keys.link(Purpose::Export, id, 0)))
+    })
+    .await
+}
+
+/// Uses a link up: who downloads, and which account; `None` for one that is none, was used, is too old, or whose maker may not any more.
+pub async fn redeem(app: &App, token: &str) -> Result<Option<(Caller, AccountId)>> {
+    let Some(id) = Keys::link_id(token).filter(|id| app.keys.is_link(token, Purpose::Export, *id, 0)) else { return Ok(None) };
+    let read = |row: &QueryResult| {
+        let (account, user): (AccountId, UserId) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let via: Option<AccountId> = row.try_get_by_index(2)?;
+        let (session, key): (Option<SessionId>, Option<ApiKeyId>) = (row.try_get_by_index(3)?, row.try_get_by_index(4)?);
+        let proof = session.map(ProofId::Session).or(key.map(ProofId::ApiKey));
+        Ok(proof.map(|proof| Pass { user, proof, account: Some(account), via }))
+    };
+    // Of many at once, one deletes the row and has it.
+    let used = app.tx(async |tx| {
+        let sql = Sql::new("DELETE FROM exports WHERE id = ").bind(id).push(" AND expires_at > ").bind(tx.now());
+        sql.push(" RETURNING account_id, user_id, via_id, session_id, api_key_id").one(tx.db(), read).await
+    });
+    let Some(pass) = used.await?.flatten() else { return Ok(None) };
+    let caller = Caller::recalled(pass);
+    let may = caller.actor(app).await.and_then(|actor| actor.may(EXPORT).map(|seat| seat.account.id));
+    Ok(may.ok().map(|account| (caller, account)))
+}
