@@ -70,6 +70,9 @@ pub enum KeyringError {
     /// A text of the setting is none.
     #[error("the setting keys: the PEM text number {0} is not an Ed25519 private key in PKCS#8")]
     NotPem(usize),
+    /// There is no key at all.
+    #[error("{0}: there is no key here")]
+    Empty(String),
     /// The machine can make no key.
     #[error("the machine has no randomness to give")]
     NoRandomness,
@@ -106,18 +109,23 @@ pub struct Keyring(Vec<Key>);
 impl Keyring {
     /// Reads the keys; of a directory without any, makes the first.
     pub fn load(source: &KeySource) -> Result<Self, KeyringError> {
-        match source {
-            KeySource::Pem(text) => of_pem(text),
-            KeySource::Directory(directory) => {
-                make_private(directory)?;
-                let ring = of_directory(directory)?;
-                if !ring.0.is_empty() {
-                    return Ok(ring);
-                }
+        if let KeySource::Directory(directory) = source {
+            make_private(directory)?;
+            if of_directory(directory)?.0.is_empty() {
+                // Another one may be first: its key is as good.
                 write_key(directory, Moment::UNIX_EPOCH)?;
-                of_directory(directory)
             }
         }
+        Self::read(source)
+    }
+
+    /// Reads the keys, of which there has to be one.
+    pub fn read(source: &KeySource) -> Result<Self, KeyringError> {
+        let ring = match source {
+            KeySource::Pem(text) => of_pem(text)?,
+            KeySource::Directory(directory) => of_directory(directory)?,
+        };
+        if ring.0.is_empty() { Err(KeyringError::Empty(source.to_string())) } else { Ok(ring) }
     }
 
     /// The key that signs now. One of them always does: before the first one's time it is that one all the same.
@@ -232,18 +240,25 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> KeyringError {
     move |source| KeyringError::File { path, source }
 }
 
-/// Writes a file that only its owner can read: whole or not at all, and never over one that is there.
+/// Writes a file that only its owner can read: whole or not at all, and never over one that is there; then what is there stays.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), KeyringError> {
     use std::io::Write;
-    let draft = path.with_extension("draft");
+    // Two who begin at once write a draft each.
+    let mut bytes = [0; 8];
+    rand::fill(&mut bytes).map_err(|_| KeyringError::NoRandomness)?;
+    let draft = path.with_extension(format!("draft-{}", BASE64.encode(bytes)));
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&draft).map_err(at(&draft))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(at(&draft))?;
-    fs::hard_link(&draft, path).map_err(at(path))?;
-    fs::remove_file(&draft).map_err(at(&draft))
+    let written = file.write_all(content).and_then(|()| file.sync_all()).map_err(at(&draft));
+    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked.map_err(at(path)),
+    });
+    fs::remove_file(&draft).map_err(at(&draft))?;
+    linked
 }
 
 #[cfg(test)]
@@ -310,6 +325,14 @@ mod tests {
         Keyring::load(&source).unwrap();
         fs::write(directory.join("1790000000.pk8"), b"nonsense").unwrap();
         assert!(Keyring::load(&source).err().unwrap().to_string().contains("1790000000.pk8"));
+        // A directory that has lost its keys gets no others while a server runs.
+        for file in fs::read_dir(&directory).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        assert!(Keyring::read(&source).err().unwrap().to_string().contains("there is no key here"));
+        write_private(&directory.join("x"), b"first").unwrap();
+        write_private(&directory.join("x"), b"second").unwrap();
+        assert_eq!(fs::read(directory.join("x")).unwrap(), b"first", "what is there stays");
         fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -141,7 +141,7 @@ pub enum KeysError {
     Keyring(#[from] KeyringError),
     /// The file of the secret was cut short.
     #[error(
-        "{0}: a secret has at least {SECRET_MIN} characters; remove the file to have another one made, which ends all sessions and links"
+        "{0}: a secret has at least {SECRET_MIN} characters; put the former one back, or remove the file to have another one made, which ends all sessions, links and two-factor but for recovery codes"
     )]
     ShortSecret(PathBuf),
     /// The secret is missing.
@@ -200,7 +200,7 @@ impl Keys {
 
     /// Reads the keys again, which somebody may have rotated. Answers whether they have changed.
     pub fn reload(&self) -> Result<bool, KeyringError> {
-        let ring = Keyring::load(&self.source)?;
+        let ring = Keyring::read(&self.source)?;
         let changed = ring.ids() != self.ring().ids();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         Ok(changed)
@@ -323,14 +323,17 @@ impl Keys {
 
 /// The secret beside the SQLite file, made when it is not there yet.
 fn secret_beside(path: &Path) -> Result<String, KeysError> {
-    if path.exists() {
-        // Cut short, it would make links that anybody can make.
-        let secret = fs::read_to_string(path).map_err(at(path))?;
-        return if secret.len() >= SECRET_MIN { Ok(secret) } else { Err(KeysError::ShortSecret(path.to_owned())) };
+    if !path.exists() {
+        make_secret(path)?;
     }
+    // Cut short, it would make links that anybody can make.
+    let secret = fs::read_to_string(path).map_err(at(path))?;
+    if secret.len() >= SECRET_MIN { Ok(secret) } else { Err(KeysError::ShortSecret(path.to_owned())) }
+}
+
+fn make_secret(path: &Path) -> Result<(), KeysError> {
     let mut bytes = [0; 32];
     rand::fill(&mut bytes).map_err(|_| at(path)(io::Error::other("the machine has no randomness to give")))?;
-    let secret = BASE64.encode(bytes);
-    write_private(path, secret.as_bytes())?;
-    Ok(secret)
+    // Another one may be first: what is there then is as good.
+    Ok(write_private(path, BASE64.encode(bytes).as_bytes())?)
 }

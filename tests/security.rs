@@ -214,6 +214,33 @@ async fn i8_mails_that_strangers_ask_for_are_few(place: Place) {
     app.finish().await;
 }
 
+/// I1, THREATS 41, 43: whoever began to take a login to another address can't end it once its owner has proved the mailbox, or taken
+/// another password; and links to a new password die with the address that they went to.
+async fn threat_43_a_change_that_was_begun_ends(app: &TestApp) {
+    let squatter = app.newcomer("victim@x.example").await;
+    squatter.ask(CHANGE_EMAIL, json!({ "e": "evil@x.example" })).await.ok();
+    let link = app.token_to("evil@x.example", "verify_email").await;
+    app.ask(ASK_RESET, json!({ "e": "victim@x.example" })).await.ok();
+    let token = app.token_to("victim@x.example", "reset_password").await;
+    app.ask(RESET, json!({ "t": token, "p": OTHER })).await.ok();
+    assert_eq!(app.ask(VERIFY, json!({ "t": link })).await.user_errors(), ["EXPIRED"]);
+    // A thief of a session and a password.
+    let ann = app.person("ann@x.example").await;
+    let thief = ann.sign_in().await;
+    thief.ask(CHANGE_EMAIL, json!({ "e": "evil2@x.example" })).await.ok();
+    let link = app.token_to("evil2@x.example", "verify_email").await;
+    ann.ask(CHANGE, json!({ "c": PASSWORD, "n": OTHER })).await.ok();
+    assert_eq!(app.ask(VERIFY, json!({ "t": link })).await.user_errors(), ["EXPIRED"]);
+    assert_eq!(ann.ask(ME, Value::Null).await.payload()["pendingEmail"], Value::Null);
+    // Whoever has the former mailbox.
+    app.ask(ASK_RESET, json!({ "e": "ann@x.example" })).await.ok();
+    let former = app.token_to("ann@x.example", "reset_password").await;
+    ann.ask(CHANGE_EMAIL, json!({ "e": "anna@x.example" })).await.ok();
+    let link = app.token_to("anna@x.example", "verify_email").await;
+    ann.ask(VERIFY, json!({ "t": link })).await.ok();
+    assert_eq!(app.ask(RESET, json!({ "t": former, "p": PASSWORD })).await.user_errors(), ["EXPIRED at token"]);
+}
+
 /// I1: the link once more, not sooner than a minute after the last, and five in a day.
 async fn i1_the_link_once_more(app: &TestApp) {
     let ann = app.newcomer("ann@x.example").await;
@@ -348,6 +375,7 @@ on_both_databases!(
     i3_a_forgotten_session_ends,
     threat_43_another_password,
     threat_43_what_asks_again,
+    threat_43_a_change_that_was_begun_ends,
     threat_41_a_password_that_was_lost,
     i1_a_reset_puts_a_squatter_out,
     i1_the_link_once_more,

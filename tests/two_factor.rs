@@ -158,6 +158,19 @@ async fn threat_08_codes_can_not_be_guessed(app: &TestApp) {
     assert_eq!(reply.codes(), ["RATE_LIMITED"; 45]);
 }
 
+/// I5, THREATS 8: a right password in between wipes out no wrong code.
+async fn threat_08_a_password_buys_no_codes(app: &TestApp) {
+    let (ann, ..) = protected(app, "ann@x.example").await;
+    let again = "mutation($p: String) { reauthenticate(input: {password: $p}) { until userErrors { code } } }";
+    let mut wrong = 0;
+    for _ in 0..12 {
+        wrong += usize::from(ann.ask(DISABLE, json!({ "c": "000000" })).await.codes().is_empty());
+        ann.ask(again, json!({ "p": PASSWORD })).await.ok();
+    }
+    assert_eq!(wrong, 5);
+    assert_eq!(app.ask(SIGN_IN, json!({ "l": "ann", "p": PASSWORD, "c": "000000" })).await.codes(), ["RATE_LIMITED"]);
+}
+
 /// THREATS 41: another password by link leaves two-factor in the way.
 async fn threat_41_a_reset_leaves_two_factor(app: &TestApp) {
     let (_, device, _) = protected(app, "ann@x.example").await;
@@ -185,6 +198,7 @@ on_both_databases!(
     i4_on_and_off,
     threat_39_a_code_counts_once,
     threat_08_codes_can_not_be_guessed,
+    threat_08_a_password_buys_no_codes,
     threat_41_a_reset_leaves_two_factor,
     i4_an_operator_can_reset_it,
 );

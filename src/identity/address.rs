@@ -65,7 +65,10 @@ pub async fn verify_email(app: &App, caller: &Caller, token: &str) -> Result<use
 
 /// Makes the address that was proved the user's, and tells the former one.
 async fn take_address(tx: &Tx, user: &user::Model, email: Email) -> Result<()> {
-    let sql = Sql::new("UPDATE users SET pending_email = NULL, pending_email_key = NULL, email = ").bind(email.address);
+    // Links to a new password that went to the former address are dead too.
+    let sql =
+        Sql::new("UPDATE users SET pending_email = NULL, pending_email_key = NULL, reset_version = reset_version + 1, email = ");
+    let sql = sql.bind(email.address);
     let sql = sql.push(", email_key = ").bind(email.key).push(" WHERE id = ").bind(user.id);
     // Whoever holds the link has the mailbox, so that this tells no stranger anything.
     let taken = || UserError::new(UserErrorCode::Taken, "Another user has this address by now.").at(["token"]);
@@ -81,12 +84,20 @@ async fn take_address(tx: &Tx, user: &user::Model, email: Email) -> Result<()> {
 /// may be somebody else: their API keys and two-factor end too (I1).
 pub(crate) async fn mark_verified(tx: &Tx, user: &user::Model, keep: Option<SessionId>) -> Result<()> {
     Sql::new("UPDATE users SET email_verified_at = ").bind(tx.now()).push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
+    forget_change(tx, user.id).await?;
     end_sessions(tx, user.id, keep).await?;
     if keep.is_none() {
         api_keys::ops::delete_of_user(tx, user.id).await?;
         two_factor::switch_off(tx, user.id).await?;
     }
     tx.append(Happening::by(user.id, None, EventKind::EmailVerified, user.id.0), [user.id.into()]);
+    Ok(())
+}
+
+/// Ends a change to another address that was begun, and the link that would end it.
+pub(crate) async fn forget_change(tx: &Tx, user: UserId) -> Result<()> {
+    let sql = Sql::new("UPDATE users SET pending_email = NULL, pending_email_key = NULL, email_version = email_version + 1");
+    sql.push(" WHERE pending_email IS NOT NULL AND id = ").bind(user).run(tx.db()).await?;
     Ok(())
 }
 

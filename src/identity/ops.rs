@@ -2,6 +2,7 @@
 
 use super::{
     rules::{self, Refresh},
+    throttle::Whom,
     two_factor::{takes, wrong_code},
 };
 use crate::{
@@ -162,13 +163,20 @@ fn login_key(login: &str) -> (&'static str, String) {
 pub async fn sign_in(app: &App, caller: &Caller, input: SignIn) -> Result<SignedIn> {
     let user = find_by_login(app, &input.login).await?;
     let wrong = || UserError::new(UserErrorCode::WrongCredentials, "The login or the password is wrong.");
-    // By the person, so that a username gives no more tries than an address.
-    let whom = user.as_ref().map_or_else(|| Err(login_key(&input.login)), |user| Ok(user.id));
-    let attempt = app.throttle.secret(whom, caller.address())?;
+    let (_, login) = login_key(&input.login);
+    let attempt = app.throttle.secret(Whom::Login(&login), caller.address())?;
     let fits = app.hasher.verify(&input.password, user.as_ref().map(|user| user.password_hash.as_str())).await;
     let (fits, attempt) = attempt.of(fits)?;
     let Some(user) = user.filter(|_| fits) else {
         return Err(wrong().into());
+    };
+    let tries_code = user.two_factor_since.is_some() && input.code.is_some();
+    let code = match tries_code.then(|| app.throttle.secret(Whom::Code(user.id), caller.address())).transpose() {
+        Ok(code) => code,
+        Err(denied) => {
+            attempt.undone();
+            return Err(denied);
+        }
     };
     let signed_in = app
         .tx(async |tx| {
@@ -191,7 +199,20 @@ pub async fn sign_in(app: &App, caller: &Caller, input: SignIn) -> Result<Signed
             Ok(signed_in)
         })
         .await;
-    attempt.unless_wrong(signed_in)
+    let wrong_code = matches!(&signed_in, Err(Error::User(error)) if error.code == UserErrorCode::WrongTwoFactorCode);
+    let signed_in = match code {
+        Some(code) => code.unless_wrong(signed_in),
+        None => signed_in,
+    };
+    if wrong_code {
+        // The password was right.
+        attempt.undone();
+        return signed_in;
+    }
+    let signed_in = attempt.unless_wrong(signed_in)?;
+    app.throttle.knows(Whom::Password(signed_in.user.id), caller.address());
+    app.throttle.knows(Whom::Code(signed_in.user.id), caller.address());
+    Ok(signed_in)
 }
 
 /// Whether a user signs in with a program that they have never signed in with.

@@ -55,13 +55,26 @@ fn guessed(password: &str, inputs: &[&str], field: &str) -> Result<(), UserError
 /// Hashes and compares passwords.
 #[derive(Clone)]
 pub struct Hasher {
+    hashing: Arc<Work>,
+    /// New passwords take their turns apart, so that nobody's odd ones keep others from signing in.
+    scoring: Arc<Work>,
+}
+
+/// Some work that few do at once, and so many wait for.
+struct Work {
     permits: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    waiting: AtomicUsize,
+}
+
+impl Work {
+    fn new(at_once: usize) -> Arc<Self> {
+        Arc::new(Self { permits: Arc::new(Semaphore::new(at_once)), waiting: AtomicUsize::default() })
+    }
 }
 
 impl Default for Hasher {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), waiting: Arc::default() }
+        Self { hashing: Work::new(AT_ONCE), scoring: Work::new(1) }
     }
 }
 
@@ -74,13 +87,13 @@ impl Hasher {
         fits(password, field)?;
         let (password, inputs) = (password.to_owned(), inputs.iter().map(|&input| input.to_owned()).collect::<Vec<_>>());
         let scored = move || guessed(&password, &inputs.iter().map(String::as_str).collect::<Vec<_>>(), field);
-        Ok(self.run(scored).await??)
+        Ok(self.scoring.run(scored).await??)
     }
 
     /// The hash of a password, in the PHC format.
     pub async fn hash(&self, password: &str) -> Result<String> {
         let password = normalized(password);
-        self.run(move || hash(&password).map_err(|error| Fault::new(error.to_string()).into())).await?
+        self.hashing.run(move || hash(&password).map_err(|error| Fault::new(error.to_string()).into())).await?
     }
 
     /// Whether the password is the one of the hash; without a hash it is not, and takes as long to say so.
@@ -94,9 +107,11 @@ impl Hasher {
             PasswordHash::new(&hash)
                 .is_ok_and(|hash| argon2().is_ok_and(|argon2| argon2.verify_password(&password, &hash).is_ok()))
         };
-        Ok(self.run(fits).await? && known)
+        Ok(self.hashing.run(fits).await? && known)
     }
+}
 
+impl Work {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let place = Place::take(&self.waiting).ok_or(Denied::RateLimited(SURPLUS_WAITS))?;
         let permit = self.permits.clone().acquire_owned().await.map_err(Fault::new)?;
@@ -178,7 +193,8 @@ mod tests {
     async fn threat_35_a_megabyte_is_never_hashed() {
         let hasher = Hasher::default();
         let hash = hasher.hash("caf\u{e9} au lait").await.unwrap();
-        let _all = hasher.permits.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
+        let _all = hasher.hashing.permits.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
+        let _scoring = hasher.scoring.permits.acquire().await.unwrap();
         let megabyte = "x".repeat(1 << 20);
         assert!(!hasher.verify(&megabyte, Some(&hash)).await.unwrap());
         assert!(hasher.check(&megabyte, &[], "password").await.is_err());

@@ -1,9 +1,9 @@
 //! Proving who one is, once more or in another way: a link to a new password, a changed one, and the proof that I7 asks for.
 
 use super::{
-    address::mark_verified,
+    address::{forget_change, mark_verified},
     ops::{end_sessions, find_user},
-    throttle::Tried,
+    throttle::{Tried, Whom},
     two_factor::{takes, wrong_code},
 };
 use crate::{
@@ -87,7 +87,7 @@ pub async fn change_password(app: &App, caller: &Caller, current: &str, new: &st
     let actor = caller.actor(app).await?;
     actor.proved_lately(app.now())?;
     let known = &actor.user.password_hash;
-    let attempt = app.throttle.secret(actor.user.id, caller.address())?;
+    let attempt = app.throttle.secret(Whom::Password(actor.user.id), caller.address())?;
     let (fits, attempt) = attempt.of(app.hasher.verify(current, Some(known)).await)?;
     let wrong = || UserError::new(UserErrorCode::WrongCredentials, "This is not your password.").at(["currentPassword"]);
     if !fits {
@@ -111,7 +111,8 @@ pub async fn change_password(app: &App, caller: &Caller, current: &str, new: &st
 async fn set_password(tx: &Tx, user: UserId, hash: &str) -> Result<()> {
     let sql = Sql::new("UPDATE users SET reset_version = reset_version + 1, password_hash = ").bind(hash);
     sql.push(" WHERE id = ").bind(user).run(tx.db()).await?;
-    Ok(())
+    // Whoever knew the former one may have begun to take the login elsewhere.
+    forget_change(tx, user).await
 }
 
 async fn changed(tx: &Tx, user: &user::Model, kind: EventKind, keep: Option<SessionId>) -> Result<()> {
@@ -127,17 +128,20 @@ pub async fn reauthenticate(app: &App, caller: &Caller, password: Option<&str>, 
     if password.is_none() && code.is_none() {
         return Err(UserError::new(UserErrorCode::Invalid, "Give your password, or a two-factor code.").at(["password"]).into());
     }
-    let attempt = app.throttle.secret(actor.user.id, caller.address())?;
     let known = &actor.user.password_hash;
-    let fits = match password {
-        Some(password) => app.hasher.verify(password, Some(known)).await,
-        None => Ok(true),
-    };
-    let (fits, attempt) = attempt.of(fits)?;
     let wrong = || UserError::new(UserErrorCode::WrongCredentials, "This is not your password.").at(["password"]);
-    if !fits {
-        return Err(wrong().into());
+    if let Some(password) = password {
+        let attempt = app.throttle.secret(Whom::Password(actor.user.id), caller.address())?;
+        let (fits, attempt) = attempt.of(app.hasher.verify(password, Some(known)).await)?;
+        if !fits {
+            return Err(wrong().into());
+        }
+        attempt.succeeded();
     }
+    let attempt = match code {
+        Some(_) => Some(app.throttle.secret(Whom::Code(actor.user.id), caller.address())?),
+        None => None,
+    };
     let done = app
         .tx(async |tx| {
             let actor = tx.person(caller, Vec::new()).await?;
@@ -154,5 +158,8 @@ pub async fn reauthenticate(app: &App, caller: &Caller, password: Option<&str>, 
             Ok(tx.now() + FRESH)
         })
         .await;
-    attempt.unless_wrong(done)
+    match attempt {
+        Some(attempt) => attempt.unless_wrong(done),
+        None => done,
+    }
 }

@@ -6,11 +6,12 @@
 //! can keep a login's owner out. Counted in memory: what a restart forgets is minutes of an attacker's time.
 
 use crate::error::{Denied, Error, Result, UserErrorCode};
+use entity::UserId;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -53,6 +54,17 @@ const TOKENS: Pace = Pace::new(20, 60, 10);
 /// What an address asks for without a secret: sign-ups, and mails to addresses that it names.
 const ASKED: Pace = Pace::new(100, 60, 30);
 
+/// Whose secret is tried, and which. Each has failures of its own: who has a password must not wipe out wrong codes with it.
+#[derive(Clone, Copy, Debug, Hash)]
+pub enum Whom<'a> {
+    /// The password of who signs in by this, as it was typed: by the person, it would tell whose two names these are.
+    Login(&'a str),
+    /// A user's password, once more.
+    Password(UserId),
+    /// A user's codes.
+    Code(UserId),
+}
+
 /// What is tried.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Tried {
@@ -69,6 +81,8 @@ pub struct Throttle {
     on: bool,
     hasher: RandomState,
     counts: Mutex<HashMap<u64, Count>>,
+    /// Who has signed in from where, and when last.
+    known: Mutex<HashMap<u64, Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -109,16 +123,17 @@ pub struct Try<'a> {
 impl Throttle {
     /// One that slows down, unless it is off.
     pub fn new(on: bool) -> Self {
-        Self { on, hasher: RandomState::new(), counts: Mutex::default() }
+        Self { on, hasher: RandomState::new(), counts: Mutex::default(), known: Mutex::default() }
     }
 
     /// Begins a try on somebody's password or code, be there such a person or not.
-    pub fn secret(&self, whom: impl Hash, address: Option<IpAddr>) -> Result<Try<'_>> {
+    pub fn secret(&self, whom: Whom<'_>, address: Option<IpAddr>) -> Result<Try<'_>> {
         let network = address.map(network);
-        let whom = self.hasher.hash_one(&whom);
-        let (own, known) = (self.key("own", (whom, network)), self.key("known", (whom, network)));
+        let known = self.known_key(whom, address);
+        let whom = self.hasher.hash_one(whom);
+        let own = self.key("own", (whom, network));
         let mut paces = vec![(own, OWN)];
-        if !self.lock().contains_key(&known) {
+        if !lock(&self.known).contains_key(&known) {
             paces.push((self.key("all", whom), ALL));
             paces.extend(network.map(|network| (self.key("here", network), HERE)));
         }
@@ -144,12 +159,37 @@ impl Throttle {
         outcome
     }
 
+    /// Remembers that somebody has proved who they are from an address: strangers' failures are none of theirs there.
+    pub fn knows(&self, whom: Whom<'_>, address: Option<IpAddr>) {
+        self.remember(self.known_key(whom, address));
+    }
+
+    fn remember(&self, known: u64) {
+        if !self.on {
+            return;
+        }
+        let mut all = lock(&self.known);
+        all.insert(known, Instant::now());
+        if all.len() > REMEMBERED {
+            // Room by halves: who came last stays.
+            let mut times: Vec<_> = all.values().copied().collect();
+            let middle = times.len() / 2;
+            let (_, median, _) = times.select_nth_unstable(middle);
+            let median = *median;
+            all.retain(|_, at| *at > median);
+        }
+    }
+
+    fn known_key(&self, whom: Whom<'_>, address: Option<IpAddr>) -> u64 {
+        self.key("known", (whom, address.map(network)))
+    }
+
     fn key(&self, what: &str, whom: impl Hash) -> u64 {
         self.hasher.hash_one((what, whom))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Count>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Count>> {
+        lock(&self.counts)
     }
 
     fn begin(&self, paces: &[(u64, Pace)]) -> Result<Try<'_>> {
@@ -180,12 +220,11 @@ impl Try<'_> {
         let (own, known) = (self.own, self.known);
         let throttle = self.throttle;
         self.undone();
-        let mut counts = throttle.lock();
         if let Some(own) = own {
-            counts.remove(&own);
+            throttle.lock().remove(&own);
         }
-        if let (Some(known), true) = (known, throttle.on) {
-            counts.insert(known, Count { failures: f64::MAX, at: Instant::now() });
+        if let Some(known) = known {
+            throttle.remember(known);
         }
     }
 
@@ -221,6 +260,10 @@ impl Try<'_> {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Whoever has a whole network of addresses to themselves counts as one.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -253,6 +296,10 @@ mod tests {
         IpAddr::from([203, 0, 113, last])
     }
 
+    fn nth(n: u32) -> Whom<'static> {
+        Whom::Password(UserId(uuid::Uuid::from_u128(n.into())))
+    }
+
     fn wait(outcome: Result<Try<'_>>) -> u64 {
         match outcome {
             Ok(_) => 0,
@@ -265,7 +312,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn threat_38_guessing_backs_off() {
         let throttle = Throttle::new(true);
-        let ann = || wait(throttle.secret("ann", Some(address(1))));
+        let ann = || wait(throttle.secret(Whom::Login("ann"), Some(address(1))));
         let free = (0..10).take_while(|_| ann() == 0).count();
         assert_eq!((free, ann()), (5, 1));
         let mut waits = Vec::new();
@@ -276,7 +323,7 @@ mod tests {
         }
         assert_eq!(waits[..5], [1, 2, 4, 8, 16]);
         assert!(waits.iter().all(|wait| *wait <= 900) && waits.last() > Some(&400), "{waits:?}");
-        assert_eq!(wait(throttle.secret("bob", Some(address(1)))), 0, "another person's");
+        assert_eq!(wait(throttle.secret(Whom::Login("bob"), Some(address(1)))), 0, "another person's");
         tokio::time::advance(Duration::from_hours(24)).await;
         assert_eq!((0..10).take_while(|_| ann() == 0).count(), 5, "a day later");
     }
@@ -285,37 +332,68 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn threat_38_nobody_is_locked_out_by_strangers() {
         let throttle = Throttle::new(true);
-        throttle.secret("ann", Some(address(200))).unwrap().succeeded();
-        let strangers = (0..150).filter(|n| wait(throttle.secret("ann", Some(address(*n)))) == 0).count();
+        throttle.secret(Whom::Login("ann"), Some(address(200))).unwrap().succeeded();
+        let strangers = (0..150).filter(|n| wait(throttle.secret(Whom::Login("ann"), Some(address(*n)))) == 0).count();
         assert_eq!(strangers, 100);
-        assert!(wait(throttle.secret("ann", Some(address(199)))) > 0, "a new address has to wait");
-        assert_eq!(wait(throttle.secret("ann", Some(address(200)))), 0, "a known one has not");
+        assert!(wait(throttle.secret(Whom::Login("ann"), Some(address(199)))) > 0, "a new address has to wait");
+        assert_eq!(wait(throttle.secret(Whom::Login("ann"), Some(address(200)))), 0, "a known one has not");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_success_takes_its_try_back() {
         let throttle = Throttle::new(true);
         for _ in 0..1_000 {
-            throttle.secret("ann", Some(address(1))).unwrap().succeeded();
+            throttle.secret(Whom::Login("ann"), Some(address(1))).unwrap().succeeded();
             throttle.from(Tried::Token, Some(address(1))).unwrap().undone();
         }
         // Many at once from one address are as many, until they have succeeded.
-        let tries: Vec<_> = (0..200).filter_map(|n| throttle.secret(n, Some(address(1))).ok()).collect();
+        let tries: Vec<_> = (0..200).filter_map(|n| throttle.secret(nth(n), Some(address(1))).ok()).collect();
         assert_eq!(tries.len(), 30);
         tries.into_iter().for_each(Try::succeeded);
-        assert_eq!(wait(throttle.secret(300, Some(address(1)))), 0);
+        assert_eq!(wait(throttle.secret(nth(300), Some(address(1)))), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded() {
         let throttle = Throttle::new(true);
         for _ in 0..4 {
-            let _ = throttle.secret("ann", None);
+            let _ = throttle.secret(Whom::Login("ann"), None);
         }
         for n in 0..u32::try_from(REMEMBERED).unwrap() {
-            drop(throttle.secret(n, Some(IpAddr::from(n.to_be_bytes()))));
+            drop(throttle.secret(nth(n), Some(IpAddr::from(n.to_be_bytes()))));
         }
         assert!(throttle.lock().len() <= REMEMBERED + 3);
-        assert_eq!((0..10).take_while(|_| wait(throttle.secret("ann", None)) == 0).count(), 1, "who failed most is remembered");
+        assert_eq!(
+            (0..10).take_while(|_| wait(throttle.secret(Whom::Login("ann"), None)) == 0).count(),
+            1,
+            "who failed most is remembered"
+        );
+    }
+
+    /// I4, I5: a right password wipes out no wrong code, and who is known by one is not by another.
+    #[tokio::test(start_paused = true)]
+    async fn i5_each_secret_has_failures_of_its_own() {
+        let throttle = Throttle::new(true);
+        let ann = UserId(uuid::Uuid::nil());
+        let mut codes = 0;
+        for _ in 0..50 {
+            codes += u32::from(throttle.secret(Whom::Code(ann), Some(address(1))).is_ok());
+            throttle.secret(Whom::Password(ann), Some(address(1))).unwrap().succeeded();
+        }
+        assert_eq!(codes, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_known_is_bounded_too() {
+        let throttle = Throttle::new(true);
+        for n in 0..=u32::try_from(REMEMBERED).unwrap() {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            throttle.knows(nth(n), None);
+        }
+        let known = lock(&throttle.known);
+        assert!(
+            known.len() <= REMEMBERED / 2
+                && known.contains_key(&throttle.known_key(nth(u32::try_from(REMEMBERED).unwrap()), None))
+        );
     }
 }

@@ -3,7 +3,10 @@
 //! The secret is made of the server's own and kept nowhere; a code counts once, since the time step of the last one is kept. Of
 //! recovery codes only hashes are, and one that was used is gone.
 
-use super::totp::{self, Code, Device};
+use super::{
+    throttle::Whom,
+    totp::{self, Code, Device},
+};
 use crate::{
     actor::Caller,
     app::{App, Happening, Outgoing, Tx},
@@ -55,7 +58,7 @@ pub async fn begin(app: &App, caller: &Caller) -> Result<Enrolment> {
 
 /// Switches two-factor on, once a code shows that the device has the secret. Answers the recovery codes (I7).
 pub async fn confirm(app: &App, caller: &Caller, code: &str) -> Result<Vec<String>> {
-    let attempt = app.throttle.secret(caller.actor(app).await?.user.id, caller.address())?;
+    let attempt = app.throttle.secret(Whom::Code(caller.actor(app).await?.user.id), caller.address())?;
     let done = app
         .tx(async |tx| {
             let actor = tx.proven(caller, Vec::new()).await?;
@@ -82,7 +85,7 @@ pub async fn confirm(app: &App, caller: &Caller, code: &str) -> Result<Vec<Strin
 
 /// Switches two-factor off. Asks for a code (I7).
 pub async fn disable(app: &App, caller: &Caller, code: &str) -> Result<()> {
-    let attempt = app.throttle.secret(caller.actor(app).await?.user.id, caller.address())?;
+    let attempt = app.throttle.secret(Whom::Code(caller.actor(app).await?.user.id), caller.address())?;
     let done = app
         .tx(async |tx| {
             let actor = tx.proven(caller, Vec::new()).await?;
@@ -99,7 +102,7 @@ pub async fn disable(app: &App, caller: &Caller, code: &str) -> Result<()> {
 
 /// Makes new recovery codes in the place of all before. Asks for a code (I7).
 pub async fn regenerate(app: &App, caller: &Caller, code: &str) -> Result<Vec<String>> {
-    let attempt = app.throttle.secret(caller.actor(app).await?.user.id, caller.address())?;
+    let attempt = app.throttle.secret(Whom::Code(caller.actor(app).await?.user.id), caller.address())?;
     let done = app
         .tx(async |tx| {
             let actor = tx.proven(caller, Vec::new()).await?;

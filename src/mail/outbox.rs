@@ -151,7 +151,9 @@ async fn send(app: &App, mail: mail::Model) -> Result<()> {
     tracing::info!(mail = %mail.id, ?status, attempts, "mail");
     let sql =
         Sql::new("UPDATE mails SET status = ").bind(status).push(", detail = ").bind(detail).push(", next_at = ").bind(next_at);
-    sql.push(", at = ").bind(app.now()).push(" WHERE id = ").bind(mail.id).run(app.db.writer()).await?;
+    // Whoever was erased meanwhile has put an end to it.
+    let sql = sql.push(", at = ").bind(app.now()).push(" WHERE status = 'queued' AND id = ").bind(mail.id);
+    sql.push(" AND attempts = ").bind(attempts).run(app.db.writer()).await?;
     Ok(())
 }
 
