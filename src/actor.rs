@@ -227,6 +227,10 @@ impl Tx {
 
     /// As [`Tx::actor`], refused unless they have the permission: the first line of every guarded operation.
     pub async fn authorize(&self, caller: &Caller, needs: Permission, also: Vec<LogId>) -> Result<Actor> {
+        if !also.is_empty() {
+            // Others' logs are not held up for who may not anyway. What counts is what is read once all is held.
+            Actor::read(self.db(), &caller.pass(self.db()).await?, self.before_now()).await?.may(needs)?;
+        }
         let actor = self.actor(caller, also).await?;
         actor.may(needs)?;
         Ok(actor)

@@ -30,6 +30,9 @@ use uuid::Uuid;
 /// How often a transaction is run that loses against others.
 const TRIES: u32 = 8;
 
+/// How many logs one statement holds, under both databases' limit of parameters.
+const HELD_AT_ONCE: usize = 10_000;
+
 /// The server's parts. Cloning is cheap.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
@@ -230,6 +233,11 @@ impl Tx {
         *self.now.get_or_init(|| self.clock.now())
     }
 
+    /// The moment by the clock, for who looks before the transaction's own moment has come.
+    pub fn before_now(&self) -> Moment {
+        self.clock.now()
+    }
+
     /// A new id.
     pub fn id<Id: From<Uuid>>(&self) -> Id {
         self.clock.id()
@@ -243,8 +251,11 @@ impl Tx {
     /// and in the order of their ids, so that two transactions never wait for each other.
     pub async fn hold(&self, logs: Vec<LogId>) -> Result<()> {
         // SQLite's writer is alone already; there it is a mere look-up.
-        let logs = log::Entity::find().filter(log::Column::Id.is_in(logs)).order_by_asc(log::Column::Id).lock_exclusive();
-        logs.all(&self.db).await?;
+        let logs: Vec<_> = logs.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        for logs in logs.chunks(HELD_AT_ONCE) {
+            let held = log::Entity::find().filter(log::Column::Id.is_in(logs.iter().copied()));
+            held.order_by_asc(log::Column::Id).lock_exclusive().all(&self.db).await?;
+        }
         Ok(())
     }
 

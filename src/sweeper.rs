@@ -55,7 +55,7 @@ async fn unverified(app: &App) -> Result<Vec<UserId>> {
 }
 
 async fn unverified_user(app: &App, id: &UserId) -> Result<()> {
-    identity::profile::erase_unverified(app, *id).await.map(drop)
+    identity::erasure::erase_unverified(app, *id).await.map(drop)
 }
 
 async fn due<E: EntityTrait>(app: &App) -> Result<Vec<E::Model>> {

@@ -28,7 +28,7 @@ async fn u10_two_factor_is_required(app: &TestApp) {
     assert_eq!(owner.ask(REQUIRE, json!({ "r": true })).await.user_errors(), ["TWO_FACTOR_NOT_SET_UP"]);
     protect(&client).await;
     let would = client.ask(REQUIRE, json!({ "r": true, "d": true })).await;
-    assert_eq!(would.payload()["consequences"], json!([]), "the only user there has it");
+    assert_eq!(would.payload()["consequences"], json!([{ "kind": "ACCESS_ENDS", "total": 1 }]), "the agency's user");
     client.ask(REQUIRE, json!({ "r": true })).await.ok();
     // It binds agencies' users, and keys of users without it.
     for token in [&there.token, &there_key] {

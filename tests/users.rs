@@ -317,6 +317,60 @@ async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
     assert_gapless(app).await;
 }
 
+/// U8, I1: who has merely typed somebody's address takes nothing back that was sent there, and learns nothing of it.
+async fn u8_an_address_that_was_typed_is_nobodys(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    owner.invite(&["victim@x.example"], "VIEWER").await.ok();
+    owner.request(&["victim@x.example"]).await.ok();
+    let typed = app.newcomer("victim@x.example").await;
+    typed
+        .ask("mutation { closeAccount(input: {confirmation: \"victim's account\"}) { userErrors { code } } }", Value::Null)
+        .await
+        .ok();
+    let would = typed
+        .ask("mutation { deleteUser(input: {dryRun: true}) { consequences { kind } userErrors { code } } }", Value::Null)
+        .await;
+    assert_eq!(would.payload()["consequences"], json!([{ "kind": "ACCESS_ENDS" }, { "kind": "LOGIN_DELETED" }]));
+    typed.ask("mutation { deleteUser { deleted userErrors { code } } }", Value::Null).await.ok();
+    let pending = owner.ask("{ account { invitations(status: [PENDING]) { nodes { email } } clientConnections(status: [PENDING]) { nodes { clientEmail } } } }", Value::Null).await;
+    assert_eq!(
+        pending.payload(),
+        &json!({ "invitations": { "nodes": [{ "email": "victim@x.example" }] }, "clientConnections": { "nodes": [{ "clientEmail": "victim@x.example" }] } })
+    );
+    app.person("victim@x.example").await;
+}
+
+/// U7: whoever invited and is gone hears nothing more of the account; its Owner does.
+async fn u7_the_gone_hear_nothing(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let admin = owner.colleague("adam@agency.example", "ADMIN").await;
+    admin.invite(&["bob@x.example"], "VIEWER").await.ok();
+    let token = app.token_to("bob@x.example", "invitation").await;
+    owner.revoke(&admin.id).await.ok();
+    let decline = "mutation($t: String!) { declineInvitation(input: {token: $t}) { userErrors { code } } }";
+    app.ask(decline, json!({ "t": token })).await.ok();
+    assert_eq!(app.mails_to("olga@agency.example").await[0]["kind"], "invitation_declined");
+    assert_eq!(app.mails_to("adam@agency.example").await[0]["kind"], "access_revoked");
+}
+
+/// C6: the Owner's way into clients moves with ownership, and the former Owner's keys there go.
+async fn c6_a_way_in_moves_with_ownership(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let admin = owner.colleague("adam@agency.example", "ADMIN").await;
+    let client = app.person("carl@client.example").await;
+    // Asked by the Admin, so that the Owner acts there without a place.
+    let connection = admin.request_one("carl@client.example").await;
+    client.approve(&connection, "MANAGER").await.ok();
+    let there = owner.acting_in(&client.account).await;
+    let key = there.api_key().await;
+    owner.transfer(&admin.id).await.ok();
+    assert_eq!(there.ask("{ account { id } }", Value::Null).await.codes(), ["ACCOUNT_ACCESS_ENDED"]);
+    assert_eq!(app.ask_as(Some(&key), ME, Value::Null).await.codes(), ["UNAUTHENTICATED"]);
+    assert_eq!(admin.acting_in(&client.account).await.level().await.as_deref(), Some("MANAGER"));
+    admin.transfer(&owner.id).await.ok();
+    assert_eq!(app.ask_as(Some(&key), ME, Value::Null).await.codes(), ["UNAUTHENTICATED"], "it comes back with nobody");
+}
+
 /// U9, L5, THREATS 48: by the Owner or an Admin, to an Admin; the former Owner is an Admin then, whom the new one can revoke.
 async fn u9_ownership_is_transferred(app: &TestApp) {
     let (owner, [admin, manager, author, viewer]) = team(app, "olga@agency.example").await;
@@ -433,6 +487,9 @@ on_both_databases!(
     u8_leaving,
     u8_leaving_an_agency,
     threat_57_nothing_is_left_of_who_left,
+    u8_an_address_that_was_typed_is_nobodys,
+    u7_the_gone_hear_nothing,
+    c6_a_way_in_moves_with_ownership,
     u9_ownership_is_transferred,
 );
 on_both_databases!(on_its_own_servers: threat_50_one_owner_at_every_moment);

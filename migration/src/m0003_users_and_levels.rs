@@ -52,5 +52,10 @@ CREATE TABLE readdressings (
 CREATE INDEX readdressings_day ON readdressings (account_id, created_at);
 
 CREATE INDEX api_keys_via ON api_keys (via_id) WHERE via_id IS NOT NULL;
+-- Where somebody who is erased has left traces.
+CREATE INDEX invitations_email ON invitations (email_key);
+CREATE INDEX invitations_accepted ON invitations (accepted_by) WHERE accepted_by IS NOT NULL;
+CREATE INDEX connections_email ON connections (client_email_key);
+CREATE INDEX mails_user ON mails (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX events_renamed ON events (actor_id) WHERE kind = 'account_renamed';
 ";

@@ -91,6 +91,19 @@ pub async fn set_plan(tx: &Tx, account: &account::Model, plan: account::Plan, ch
     find(tx, account.id).await
 }
 
+/// How many seats are held.
+pub async fn seats_held(tx: &Tx, account: AccountId) -> Result<u64> {
+    let members = Sql::new("SELECT count(*) FROM members WHERE account_id = ").bind(account).count(tx.db()).await?;
+    let pending = Sql::new("SELECT count(*) FROM invitations WHERE status = 'pending' AND account_id = ").bind(account);
+    Ok(members + pending.push(" AND expires_at > ").bind(tx.now()).count(tx.db()).await?)
+}
+
+/// How many seats there are for more; none for any number.
+pub async fn seats_left(tx: &Tx, account: &account::Model) -> Result<Option<u64>> {
+    let Some(seats) = account.plan.seats() else { return Ok(None) };
+    Ok(Some(seats.saturating_sub(seats_held(tx, account.id).await?)))
+}
+
 /// Who holds the account's seats: its users, and the invitations that are pending now (L3).
 pub async fn seat_holders(tx: &Tx, account: AccountId) -> Result<Vec<Holder>> {
     let sql = Sql::new("SELECT id, level, joined_at FROM members WHERE account_id = ").bind(account);

@@ -2,8 +2,8 @@
 
 use super::{ops::find, rules};
 use crate::{
-    actor::{Actor, Caller},
-    app::{App, Outgoing, Tx},
+    actor::Caller,
+    app::{App, Happening, Outgoing, Tx},
     connections::ending::{As, Ending},
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::{Sql, columns, model, select},
@@ -19,6 +19,7 @@ use entity::{
     mail::MailKind,
     member, user,
 };
+use uuid::Uuid;
 
 /// What [`transfer_ownership`] asks for.
 pub const TRANSFER_OWNERSHIP: Permission = Permission::TransferOwnership;
@@ -73,7 +74,7 @@ pub(crate) async fn give(
     tx: &Tx,
     account: &account::Model,
     user: UserId,
-    what: impl FnOnce(UserId) -> crate::app::Happening,
+    what: impl FnOnce(UserId) -> Happening,
 ) -> Result<EventId> {
     let former = account.owner_id;
     let level = |level: UserLevel, of: UserId| {
@@ -84,6 +85,18 @@ pub(crate) async fn give(
     level(UserLevel::Admin, former).run(tx.db()).await?;
     level(UserLevel::Owner, user).run(tx.db()).await?;
     Sql::new("UPDATE accounts SET owner_id = ").bind(user).push(" WHERE id = ").bind(account.id).run(tx.db()).await?;
+    // The Owner's way into each client moves with ownership, and what hangs on it does not stay behind (C6).
+    for table in ["api_keys", "exports"] {
+        let sql = Sql::new(format!("DELETE FROM {table} WHERE user_id = ")).bind(former).push(" AND via_id = ").bind(account.id);
+        let sql =
+            sql.push(" AND NOT EXISTS (SELECT 1 FROM places p JOIN connections c ON c.id = p.connection_id WHERE p.user_id = ");
+        let sql = sql
+            .bind(former)
+            .push(" AND c.agency_id = ")
+            .bind(account.id)
+            .push(&format!(" AND c.client_id = {table}.account_id)"));
+        sql.run(tx.db()).await?;
+    }
     Ok(tx.append(what(former), [account.id.into(), former.into(), user.into()]))
 }
 
@@ -91,6 +104,7 @@ pub(crate) async fn give(
 pub(crate) async fn tell_admins(tx: &Tx, account: AccountId, kind: MailKind, event: EventId) -> Result<()> {
     let sql = Sql::new(format!("SELECT {} FROM members m JOIN users u ON u.id = m.user_id", columns::<user::Entity>("u")));
     let sql = sql.push(" WHERE m.account_id = ").bind(account).push(" AND m.level >= ").bind(UserLevel::Admin);
+    let sql = sql.push(" AND m.suspended_at IS NULL");
     let people: Vec<user::Model> = sql.push(" ORDER BY m.id").all(tx.db(), model("u")).await?;
     let mails: Vec<_> = people.iter().map(|user| Outgoing::to_user(user, kind, event, account.0)).collect();
     tx.mail(&mails).await
@@ -122,10 +136,12 @@ pub async fn require_two_factor(app: &App, caller: &Caller, required: bool, dry_
     .await
 }
 
-/// The account's own users who would be kept out.
+/// Who acts there and would be kept out: the account's own users, and those who have a place on an agency's connection.
 async fn without_two_factor(tx: &Tx, account: AccountId) -> Result<Vec<NodeId>> {
-    let sql = Sql::new("SELECT u.id FROM members m JOIN users u ON u.id = m.user_id WHERE u.two_factor_since IS NULL");
-    let sql = sql.push(" AND m.account_id = ").bind(account).push(" ORDER BY m.level DESC, m.id");
+    let sql = Sql::new("SELECT u.id FROM users u WHERE u.two_factor_since IS NULL AND (u.id IN (SELECT m.user_id FROM members m");
+    let sql = sql.push(" WHERE m.suspended_at IS NULL AND m.account_id = ").bind(account);
+    let sql = sql.push(") OR u.id IN (SELECT p.user_id FROM places p JOIN connections c ON c.id = p.connection_id");
+    let sql = sql.push(" WHERE c.status = 'active' AND c.client_id = ").bind(account).push(")) ORDER BY u.id");
     sql.all(tx.db(), |row| Ok(NodeId::User(row.try_get_by_index(0)?))).await
 }
 
@@ -155,18 +171,25 @@ impl Closing {
         Ok(self.ending.consequences(told))
     }
 
-    async fn carry_out(&self, tx: &Tx, actor: &Actor, account: AccountId) -> Result<()> {
-        let did = |kind, subject| actor.did(kind, subject);
-        self.ending.carry_out(tx, &did).await?;
+    async fn carry_out(&self, tx: &Tx, account: AccountId, did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<EventId> {
+        self.ending.carry_out(tx, did).await?;
         let (expired, pending): (Vec<_>, Vec<_>) =
             self.invitations.iter().cloned().partition(|row| row.status_at(tx.now()) == InvitationStatus::Expired);
         invitations::ops::expire(tx, &expired).await?;
-        invitations::ops::withdraw_all(tx, &pending, &did).await?;
+        invitations::ops::withdraw_all(tx, &pending, did).await?;
         for table in ["api_keys", "exports", "email_opt_ins"] {
             Sql::new(format!("DELETE FROM {table} WHERE account_id = ")).bind(account).run(tx.db()).await?;
         }
-        Ok(())
+        let sql = Sql::new("UPDATE accounts SET status = ").bind(account::AccountStatus::Closed).push(" WHERE id = ");
+        sql.bind(account).run(tx.db()).await?;
+        Ok(tx.append(did(EventKind::AccountClosed, account.0), [LogId::from(account)]))
     }
+}
+
+/// Closes an account whose only user goes, with all that ends with it. Who calls holds its log and the ending's.
+pub(crate) async fn close(tx: &Tx, ending: Ending, did: impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
+    let account = ending.account;
+    Closing::read(tx, account, ending).await?.carry_out(tx, account, &did).await.map(drop)
 }
 
 /// Closes the account that the request acts in, for good: nobody can act in it any more, nor through it (U11, I7).
@@ -193,10 +216,7 @@ pub async fn close_account(
         if dry_run {
             return closing.consequences(tx, account.id).await.map(Outcome::Would);
         }
-        closing.carry_out(tx, &actor, account.id).await?;
-        let sql = Sql::new("UPDATE accounts SET status = ").bind(account::AccountStatus::Closed).push(" WHERE id = ");
-        sql.bind(account.id).run(tx.db()).await?;
-        let event = tx.append(actor.did(EventKind::AccountClosed, account.id.0), [LogId::from(account.id)]);
+        let event = closing.carry_out(tx, account.id, &|kind, subject| actor.did(kind, subject)).await?;
         tell_admins(tx, account.id, MailKind::AccountClosed, event).await?;
         Ok(Outcome::Done(account.id))
     })

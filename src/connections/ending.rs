@@ -1,7 +1,7 @@
 //! What ends when an account leaves the stage, as the agency, as a client or as both: all of its connections and pending requests
 //! in a number of statements that does not grow with each (C9, C10, U11).
 
-use super::ops::{addressed_users, expire};
+use super::ops::{addressed_users, expire, withdraw_all};
 use crate::{
     app::{Happening, Outgoing, Tx},
     consequences::{ConsequenceKind, Consequences},
@@ -30,7 +30,8 @@ pub enum As {
 /// What ends.
 #[derive(Debug, PartialEq)]
 pub struct Ending {
-    account: AccountId,
+    /// Whose.
+    pub account: AccountId,
     sides: As,
     active: Vec<connection::Model>,
     pending: Vec<connection::Model>,
@@ -80,7 +81,7 @@ impl Ending {
         let (expired, pending): (Vec<_>, Vec<_>) =
             self.pending.iter().cloned().partition(|row| row.status_at(tx.now()) == ConnectionStatus::Expired);
         expire(tx, &expired).await?;
-        self.cancel(tx, &pending, did).await?;
+        withdraw_all(tx, &pending, did).await?;
         for rows in self.active.chunks(ROWS_PER_STATEMENT) {
             let ids = || rows.iter().map(|row| row.id);
             let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now()).push(" WHERE id IN ");
@@ -106,26 +107,12 @@ impl Ending {
         self.tell(tx, &ended).await
     }
 
-    async fn cancel(&self, tx: &Tx, pending: &[connection::Model], did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
-        for rows in pending.chunks(ROWS_PER_STATEMENT) {
-            let sql = Sql::new("UPDATE connections SET status = 'canceled', decided_at = ").bind(tx.now()).push(" WHERE id IN ");
-            sql.list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
-        }
-        for row in pending {
-            let user = self.addressed.get(&row.client_email_key).copied().map(LogId::from);
-            let logs = [Some(row.agency_id.into()), user].into_iter().flatten();
-            tx.append(did(EventKind::ClientAccessCanceled, row.id.0), logs);
-        }
-        Ok(())
-    }
-
-    /// What an agency's user chose in a client's account goes with the way there; what a direct user chose stays.
+    /// What the agency's users chose in clients' accounts goes with the way there.
     async fn forget_opt_ins(&self, tx: &Tx) -> Result<()> {
-        let clients: Vec<_> = self.active.iter().filter_map(|row| row.client_id).collect();
+        let clients: Vec<_> =
+            self.active.iter().filter(|row| row.agency_id == self.account).filter_map(|row| row.client_id).collect();
         for clients in clients.chunks(ROWS_PER_STATEMENT) {
-            let sql = Sql::new("DELETE FROM email_opt_ins WHERE account_id IN ").list(clients.iter().copied());
-            let sql = sql.push(" AND NOT EXISTS (SELECT 1 FROM members m WHERE m.account_id = email_opt_ins.account_id");
-            sql.push(" AND m.user_id = email_opt_ins.user_id)").run(tx.db()).await?;
+            forget_opt_ins(tx, self.account, clients).await?;
         }
         Ok(())
     }
@@ -138,7 +125,9 @@ impl Ending {
             let sql = sql.push(" JOIN members m ON m.user_id = u.id JOIN connections c ON c.id IN ");
             let sql = sql.list(rows.iter().map(|(row, ..)| row.id)).push(" AND (c.agency_id = ").bind(self.account);
             let sql = sql.push(" AND m.account_id = c.client_id AND m.level = 5 OR c.client_id = ").bind(self.account);
-            let sql = sql.push(" AND m.account_id = c.agency_id AND (m.level = 5 OR m.user_id = c.requested_by))");
+            let sql = sql.push(
+                " AND m.account_id = c.agency_id AND (m.level = 5 OR m.user_id = c.requested_by)) AND m.suspended_at IS NULL",
+            );
             let found = sql.all(tx.db(), |row| Ok((row.try_get::<ConnectionId>("", "c_id")?, model("u")(row)?))).await?;
             let events: HashMap<_, _> = rows.iter().map(|(row, _, event)| (row.id, *event)).collect();
             told.extend(found.into_iter().filter_map(|(id, user)| Some((id, *events.get(&id)?, user))));
@@ -147,3 +136,16 @@ impl Ending {
         tx.mail(&mails.collect::<Vec<_>>()).await
     }
 }
+
+/// What an agency's users chose in these clients' accounts goes, but for who has another way there: as a direct user, or by another
+/// agency. The places that end are gone already.
+pub(super) async fn forget_opt_ins(tx: &Tx, agency: AccountId, clients: &[AccountId]) -> Result<()> {
+    let sql = Sql::new("DELETE FROM email_opt_ins WHERE account_id IN ").list(clients.iter().copied());
+    let sql = sql.push(" AND user_id IN (SELECT m.user_id FROM members m WHERE m.account_id = ").bind(agency);
+    sql.push(")").push(NO_OTHER_WAY).run(tx.db()).await.map(drop)
+}
+
+/// Of whom nothing else keeps an opt-in.
+pub(crate) const NO_OTHER_WAY: &str = " AND NOT EXISTS (SELECT 1 FROM members m WHERE m.account_id = email_opt_ins.account_id \
+     AND m.user_id = email_opt_ins.user_id) AND NOT EXISTS (SELECT 1 FROM places p JOIN connections c ON c.id = p.connection_id \
+     WHERE c.client_id = email_opt_ins.account_id AND c.status = 'active' AND p.user_id = email_opt_ins.user_id)";

@@ -5,7 +5,7 @@ use crate::{
     accounts::{ops::find, rules::assignable},
     actor::{Actor, Caller},
     app::{App, Happening, Outgoing, Tx},
-    db::{Sql, insert_all, model, select},
+    db::{ROWS_PER_STATEMENT, Sql, insert_all, model, select},
     error::{Error, Result, UserError, UserErrorCode},
     identity::rules::needs_verified_email,
     limits::{Counted, Rolling},
@@ -20,6 +20,7 @@ use entity::{
 };
 use sea_orm::{ConnectionTrait, IntoActiveModel};
 use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
 
 /// What [`join_partner_program`] and [`enable_client_access`] ask for.
 pub const JOIN_PARTNER_PROGRAM: Permission = Permission::JoinPartnerProgram;
@@ -191,11 +192,19 @@ async fn send(tx: &Tx, actor: &Actor, requests: &[connection::Model], addressed:
     tx.mail(&mails.collect::<Vec<_>>()).await
 }
 
-/// Takes a request back, for the reason that the event tells. Its agency is held.
-pub async fn withdraw(tx: &Tx, row: &connection::Model, why: Happening) -> Result<()> {
-    let sql = Sql::new("UPDATE connections SET status = ").bind(ConnectionStatus::Canceled).push(", decided_at = ");
-    sql.bind(tx.now()).push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
-    tx.append(why, [LogId::from(row.agency_id)]);
+/// Takes these requests back, for the reason that the event tells. Their agencies are held, and so are the addressed users.
+pub async fn withdraw_all(tx: &Tx, rows: &[connection::Model], did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        let sql = Sql::new("UPDATE connections SET status = ").bind(ConnectionStatus::Canceled).push(", decided_at = ");
+        let sql = sql.bind(tx.now()).push(" WHERE status = 'pending' AND id IN ").list(rows.iter().map(|row| row.id));
+        sql.run(tx.db()).await?;
+        let addressed = addressed_users(tx.db(), rows.iter().map(|row| row.client_email_key.as_str())).await?;
+        for row in rows {
+            let user = addressed.get(&row.client_email_key).copied().map(LogId::from);
+            let logs = [Some(row.agency_id.into()), user].into_iter().flatten();
+            tx.append(did(EventKind::ClientAccessCanceled, row.id.0), logs);
+        }
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod api;
+pub mod erasure;
 pub mod ops;
 pub mod passwords;
 pub mod profile;

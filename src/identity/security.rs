@@ -1,6 +1,6 @@
 //! Passwords, two-factor, sessions and addresses in the API.
 
-use super::{address, ops, profile, recovery, rules::device_name, two_factor};
+use super::{address, erasure, ops, profile, recovery, rules::device_name, two_factor};
 use crate::{
     api::{Answer, Ask, answer, by_link},
     consequences::Consequence,
@@ -340,7 +340,7 @@ impl SecurityMutation {
     /// Erase oneself; an Owner transfers or closes first. Asks who one is again.
     async fn delete_user(&self, ctx: &Context<'_>, input: Option<DeleteUserInput>) -> Answer<DeleteUser> {
         let dry_run = input.and_then(|input| input.dry_run).unwrap_or_default();
-        answer(profile::delete_user(ctx.app(), ctx.caller(), dry_run).await.map(|done| {
+        answer(erasure::delete_user(ctx.app(), ctx.caller(), dry_run).await.map(|done| {
             let (deleted, consequences) = done.split();
             DeleteUser { deleted: deleted.map(|()| true), consequences }
         }))

@@ -85,12 +85,12 @@ impl Desk {
         let (expired, invited): (Vec<_>, Vec<_>) =
             pending.into_iter().partition(|row| row.status_at(tx.now()) == InvitationStatus::Expired);
         expire(tx, &expired).await?;
-        let held = u64::try_from(accounts::ops::seat_holders(tx, account.id).await?.len()).unwrap_or(u64::MAX);
+        let seats = accounts::ops::seats_left(tx, account).await?;
         let day = Rolling::read(tx.db(), Counted::Invitations, account.id, app.config.invitations_per_day, tx.now()).await?;
         Ok(Self {
             users: users.into_iter().collect(),
             invited: invited.into_iter().map(|row| row.email_key).collect(),
-            seats: account.plan.seats().map(|seats| seats.saturating_sub(held)),
+            seats,
             quota: day.left(),
             frees_at: day.next_free(tx.now()),
         })
@@ -178,7 +178,7 @@ pub async fn expire(tx: &Tx, rows: &[invitation::Model]) -> Result<()> {
 pub async fn withdraw_all(tx: &Tx, rows: &[invitation::Model], did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
     let sql =
         Sql::new("UPDATE invitations SET status = ").bind(InvitationStatus::Canceled).push(", decided_at = ").bind(tx.now());
-    sql.push(" WHERE id IN ").list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
+    sql.push(" WHERE status = 'pending' AND id IN ").list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
     for row in rows {
         tx.append(did(EventKind::InvitationCanceled, row.id.0), [LogId::from(row.account_id)]);
     }
@@ -290,7 +290,7 @@ pub async fn decline_invitation(app: &App, caller: &Caller, named: LinkOrId<Invi
             None => Happening::by_itself(kind, subject),
         };
         let event = tx.append(declined(EventKind::InvitationDeclined, row.id.0), [LogId::from(row.account_id)]);
-        let inviter = identity::ops::find_user(tx, row.invited_by).await?;
+        let inviter = who_answers_for(tx, &row).await?;
         tx.mail(&[Outgoing::to_user(&inviter, MailKind::InvitationDeclined, event, row.id.0)]).await?;
         find(tx, row.id).await?.ok_or_else(|| unknown().into())
     })
@@ -361,8 +361,7 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
     }
     accounts::rules::needs_level(account.plan, row.level)?;
     // The invitation's own seat is among those that are held.
-    let held = u64::try_from(accounts::ops::seat_holders(tx, account.id).await?.len()).unwrap_or(u64::MAX);
-    if account.plan.seats().is_some_and(|seats| held > seats) {
+    if accounts::ops::seats_held(tx, account.id).await? > account.plan.seats().unwrap_or(u64::MAX) {
         return Err(UserError::new(UserErrorCode::NoSeatsLeft, "The account has no seat left. Ask who invited you.")
             .at([field])
             .into());
@@ -383,6 +382,16 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
 
 /// Whoever invited one address learns that somebody with another has joined (U2).
 async fn tell_inviter(tx: &Tx, row: &invitation::Model, event: EventId) -> Result<()> {
-    let inviter = identity::ops::find_user(tx, row.invited_by).await?;
+    let inviter = who_answers_for(tx, row).await?;
     tx.mail(&[Outgoing::to_user(&inviter, MailKind::InvitationAcceptedByAnother, event, row.id.0)]).await
+}
+
+/// Whoever invited, if they can still act in the account; else its Owner.
+async fn who_answers_for(tx: &Tx, row: &invitation::Model) -> Result<user::Model> {
+    let inviter = member_of(tx, row.account_id, row.invited_by).await?.filter(|member| member.suspended_at.is_none());
+    let user = match inviter {
+        Some(member) => member.user_id,
+        None => accounts::ops::find(tx, row.account_id).await?.owner_id,
+    };
+    identity::ops::find_user(tx, user).await
 }

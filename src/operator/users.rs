@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     db::Sql,
     error::Result,
-    identity::{profile, two_factor},
+    identity::{erasure, two_factor},
 };
 use clap::{Arg, ArgMatches, Command};
 use entity::{AccountId, UserLevel, user};
@@ -25,7 +25,7 @@ pub(super) async fn run(app: &App, command: &str, matches: &ArgMatches) -> Outco
     match command {
         "show" => show(app, &user).await.map_err(told),
         "erase" => {
-            profile::erase_by_operator(app, user.id).await.map_err(told)?;
+            erasure::erase_by_operator(app, user.id).await.map_err(told)?;
             println!("{} ({}) is erased; what is left is the id.", user.username, user.id);
             Ok(())
         }

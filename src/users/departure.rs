@@ -3,6 +3,7 @@
 
 use crate::{
     app::{Happening, Tx},
+    connections::ending::NO_OTHER_WAY,
     consequences::{ConsequenceKind, Consequences},
     db::Sql,
     error::{Error, Fault, Result},
@@ -100,7 +101,7 @@ impl Departure {
     /// Takes it all from them but the accounts that they own, and tells each account's log. Who calls holds the logs. Answers the
     /// events that tell of each account.
     pub async fn carry_out(&self, tx: &Tx, kind: EventKind, did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<Vec<EventId>> {
-        for table in ["api_keys", "exports", "email_opt_ins"] {
+        for table in ["api_keys", "exports"] {
             held(Sql::new("DELETE"), table, self.user, self.from).run(tx.db()).await?;
         }
         let places = Sql::new("DELETE FROM places WHERE user_id = ").bind(self.user);
@@ -117,6 +118,8 @@ impl Departure {
         }
         let left: Vec<_> = self.memberships.iter().filter(|place| !place.owns).collect();
         Sql::new("DELETE FROM members WHERE id IN ").list(left.iter().map(|place| place.id)).run(tx.db()).await?;
+        // With no way left into an account, what they chose there goes.
+        Sql::new("DELETE FROM email_opt_ins WHERE user_id = ").bind(self.user).push(NO_OTHER_WAY).run(tx.db()).await?;
         let told = left.into_iter().map(|place| {
             let gone = did(kind, self.user.0).from(place.account.to_string());
             tx.append(gone, [place.account.into(), self.user.into()])
@@ -130,9 +133,5 @@ fn held(sql: Sql, table: &str, user: UserId, from: Option<AccountId>) -> Sql {
     let sql = sql.push(&format!(" FROM {table} WHERE user_id = ")).bind(user);
     let Some(account) = from else { return sql };
     let sql = sql.push(" AND (account_id = ").bind(account);
-    if table == "email_opt_ins" {
-        let clients = " OR account_id IN (SELECT c.client_id FROM places p JOIN connections c ON c.id = p.connection_id WHERE c.agency_id = ";
-        return sql.push(clients).bind(account).push(" AND p.user_id = ").bind(user).push("))");
-    }
     sql.push(" OR via_id = ").bind(account).push(")")
 }

@@ -7,8 +7,11 @@ use crate::{
     app::{App, Outgoing, Tx},
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::Sql,
-    error::{Denied, Result, UserError, UserErrorCode},
-    identity::{ops::find_user, profile},
+    error::{Denied, Error, Fault, Result, UserError, UserErrorCode},
+    identity::{
+        erasure::{self, Traces},
+        ops::find_user,
+    },
     permission::Permission,
 };
 use entity::{AccountId, NodeId, UserId, UserLevel, event::EventKind, mail::MailKind, member};
@@ -26,7 +29,7 @@ pub(crate) async fn colleague(tx: &Tx, actor: &Actor, user: UserId) -> Result<me
 
 async fn changed(tx: &Tx, member: &member::Model) -> Result<member::Model> {
     let changed = crate::db::by_id::<member::Entity>(tx.db(), member.id).await?;
-    changed.ok_or_else(|| crate::error::Fault::new(format!("no place {}", member.id)).into())
+    changed.ok_or_else(|| Fault::new(format!("no place {}", member.id)).into())
 }
 
 /// Gives a user another level. It counts from their very next request on (U6, L2).
@@ -127,35 +130,41 @@ pub struct Left {
     pub login_deleted: bool,
 }
 
-/// Leaves the account that the request acts in. Whoever is a direct user of no other is erased (U8).
+/// Leaves the account that the request acts in. Whoever is a direct user of no other is erased (U8), which asks who one is again.
 pub async fn leave_account(app: &App, caller: &Caller, dry_run: bool) -> Result<Outcome<Left>> {
     let (user, account) = (caller.actor(app).await?.user.id, account_of(app, caller).await?);
     let done = app
         .tx(async |tx| {
             let departure = Departure::find(tx, user, Some(account)).await?;
-            let traces = profile::Traces::find(tx, user).await?;
-            let actor = tx.person(caller, traces.logs()).await?;
+            let traces = if is_elsewhere(tx, user, account).await? { None } else { Some(Traces::find(tx, user).await?) };
+            let logs = traces.as_ref().map_or_else(|| departure.logs(), Traces::logs);
+            let actor = tx.person(caller, logs).await?;
             departure.is_still(tx).await?;
-            traces.are_all(tx).await?;
+            let login_deleted = traces.is_some();
+            if is_elsewhere(tx, user, account).await? == login_deleted {
+                return Err(Error::Contended(Fault::new("a user's accounts changed while they left one")));
+            }
             let seat = actor.standing()?;
             if seat.via.is_some() {
                 let reason = "You act here through an agency's connection: removeClientUser gives up a place there.".to_owned();
                 return Err(Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into());
             }
-            let login_deleted = traces.is_only_in(account);
-            rules::may_leave(seat.level)?;
-            if login_deleted {
+            if login_deleted && seat.level < UserLevel::Admin {
                 actor.proved_lately(tx.now())?;
             }
+            rules::may_leave(seat.level)?;
+            let traces = match traces {
+                Some(traces) => Some(traces.held(tx).await?),
+                None => None,
+            };
             if dry_run {
-                let all = if login_deleted { traces.consequences(tx.now()) } else { departure.consequences() };
+                let all = traces.map_or_else(|| departure.consequences(), |traces| traces.consequences(tx.now()));
                 return Ok(Outcome::Would(all));
             }
             let did = |kind, subject| actor.did(kind, subject);
-            if login_deleted {
-                profile::erase(tx, &actor.user, &traces, did).await?;
-            } else {
-                departure.carry_out(tx, EventKind::UserLeft, &did).await?;
+            match traces {
+                Some(traces) => erasure::erase(tx, &actor.user, &traces, did).await?,
+                None => departure.carry_out(tx, EventKind::UserLeft, &did).await.map(drop)?,
             }
             Ok(Outcome::Done(Left { account, login_deleted }))
         })
@@ -164,4 +173,12 @@ pub async fn leave_account(app: &App, caller: &Caller, dry_run: bool) -> Result<
         app.db.empty_log().await;
     }
     Ok(done)
+}
+
+/// Whether somebody is a direct user of another account that is open.
+async fn is_elsewhere(tx: &Tx, user: UserId, account: AccountId) -> Result<bool> {
+    let sql = Sql::new(
+        "SELECT count(*) FROM members m JOIN accounts a ON a.id = m.account_id AND a.status = 'active' WHERE m.user_id = ",
+    );
+    Ok(sql.bind(user).push(" AND m.account_id <> ").bind(account).count(tx.db()).await? > 0)
 }
