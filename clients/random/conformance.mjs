@@ -11,6 +11,7 @@ const LEAVES = {
   Float: Number.isFinite,
   String: (value) => typeof value === 'string',
   ID: (value) => typeof value === 'string',
+  URL: (value) => typeof value === 'string' && URL.canParse(value),
   DateTime: (value) => DATE.test(value) && !Number.isNaN(Date.parse(value)),
 };
 

@@ -7,7 +7,7 @@ use crate::{
     actor::{Caller, Pass, Proof, ProofId},
     app::App,
     db::Sql,
-    error::Result,
+    error::{Denied, Error, Result},
     keys::{Keys, Purpose},
     permission::Permission,
 };
@@ -54,13 +54,17 @@ pub async fn redeem(app: &App, token: &str) -> Result<Option<(Caller, AccountId)
         let proof = session.map(ProofId::Session).or(key.map(ProofId::ApiKey));
         Ok(proof.map(|proof| Pass { user, proof, account: Some(account), via }))
     };
-    // Of many at once, one deletes the row and has it.
-    let used = app.tx(async |tx| {
-        let sql = Sql::new("DELETE FROM exports WHERE id = ").bind(id).push(" AND expires_at > ").bind(tx.now());
-        sql.push(" RETURNING account_id, user_id, via_id, session_id, api_key_id").one(tx.db(), read).await
-    });
-    let Some(pass) = used.await?.flatten() else { return Ok(None) };
+    let sql = Sql::new("SELECT account_id, user_id, via_id, session_id, api_key_id FROM exports WHERE id = ").bind(id);
+    let found = sql.push(" AND expires_at > ").bind(app.now()).one(app.reader(), read).await?;
+    let Some(pass) = found.flatten() else { return Ok(None) };
     let caller = Caller::recalled(pass);
-    let may = caller.actor(app).await.and_then(|actor| actor.may(EXPORT).map(|seat| seat.account.id));
-    Ok(may.ok().map(|account| (caller, account)))
+    let account = match caller.actor(app).await.and_then(|actor| actor.may(EXPORT).map(|seat| seat.account.id)) {
+        Ok(account) => account,
+        Err(Error::Denied(Denied::Overloaded)) => return Err(Denied::Overloaded.into()),
+        Err(Error::Denied(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Of many at once, one deletes the row and has it.
+    let used = app.tx(async |tx| Sql::new("DELETE FROM exports WHERE id = ").bind(id).run(tx.db()).await).await?;
+    Ok((used == 1).then_some((caller, account)))
 }

@@ -291,7 +291,11 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         via: via.as_ref().map(|account| account.title().to_owned()),
         subject: about.to_owned(),
         client: client.to_owned(),
-        change: (subjects.words(event.before.as_ref()), subjects.words(event.after.as_ref())),
+        change: if hidden {
+            Default::default()
+        } else {
+            (subjects.words(event.before.as_ref()), subjects.words(event.after.as_ref()))
+        },
     };
     Event {
         id: event.id,
@@ -303,8 +307,8 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         via,
         api_key: event.api_key_id.filter(|_| !hidden),
         subject: subject.map(Box::new),
-        before: event.before.clone(),
-        after: event.after.clone().filter(|after| !after.is_empty()),
+        before: event.before.clone().filter(|_| !hidden),
+        after: event.after.clone().filter(|_| !hidden).filter(|after| !after.is_empty()),
     }
 }
 

@@ -5,8 +5,12 @@
 //! changes meanwhile may or may not be in it. When the right to it ends, so does the download, short.
 
 use super::Server;
-use crate::{accounts::export, actor::Caller};
-use async_graphql::{Request, Value, Variables};
+use crate::{
+    accounts::export,
+    actor::Caller,
+    error::{Denied, Error},
+};
+use async_graphql::{Request, ServerError, Value, Variables};
 use axum::{
     body::{Body, Bytes},
     extract::{Path, State},
@@ -66,6 +70,11 @@ impl<E: std::error::Error> From<E> for Short {
 
 /// The download of a link, which is used up by it.
 pub async fn download(State(server): State<Server>, Path(token): Path<String>) -> Response {
+    // It takes its place among the operations until it ends.
+    let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "The server is busy. Try again in a moment.\n")
+            .into_response();
+    };
     let (caller, account) = match export::redeem(&server.app, &token).await {
         Ok(Some(found)) => found,
         Ok(None) => return gone(),
@@ -77,6 +86,7 @@ pub async fn download(State(server): State<Server>, Path(token): Path<String>) -
     };
     let (pieces, queue) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
+        let _place = place;
         let mut export = Export { server, caller, pieces: pieces.clone(), zip: Zip::default() };
         if let Err(Short(why)) = export.run().await {
             tracing::info!(%why, "a download ended short");
@@ -112,7 +122,7 @@ impl Export {
     async fn run(&mut self) -> Result<(), Short> {
         let mut account = self.ask(ACCOUNT, None).await?;
         self.zip.begin("account.jsonl")?;
-        self.zip.line(&take(&mut account, "account"))?;
+        self.zip.line(&take(&mut account.data, "account"))?;
         self.send().await?;
         for (name, list, fields) in FILES {
             let query = format!(
@@ -127,10 +137,13 @@ impl Export {
     async fn file(&mut self, name: &str, query: &str) -> Result<(), Short> {
         let (mut after, mut begun) = (None, false);
         loop {
-            let mut data = self.ask(query, after).await?;
+            let answer = self.ask(query, after).await?;
+            let denied = answer.errors.iter().any(is_denied);
+            let mut data = answer.data;
             let mut page = take(&mut take(&mut data, "account"), "page");
             if page == Value::Null {
-                return Ok(());
+                // What they may not read is left out; a list that stops halfway is none.
+                return if denied && !begun { Ok(()) } else { Err(Short(format!("{name} could not be read on"))) };
             }
             if !mem::replace(&mut begun, true) {
                 self.zip.begin(name)?;
@@ -148,7 +161,7 @@ impl Export {
     }
 
     /// Asks the API, as whoever made the link is at this moment. What is denied is null.
-    async fn ask(&self, query: &str, after: Option<Value>) -> Result<Value, Short> {
+    async fn ask(&self, query: &str, after: Option<Value>) -> Result<async_graphql::Response, Short> {
         let variables = Variables::from_value(Value::Object(
             [(async_graphql::Name::new("after"), after.unwrap_or_default())].into_iter().collect(),
         ));
@@ -156,9 +169,9 @@ impl Export {
         let may = caller.actor(&self.server.app).await.and_then(|actor| actor.may(export::EXPORT).map(drop));
         may.map_err(|error| Short(error.cause()))?;
         let response = self.server.schema.execute(Request::new(query).variables(variables).data(caller)).await;
-        match response.data {
+        match &response.data {
             Value::Null => Err(Short(response.errors.first().map(|error| error.message.clone()).unwrap_or_default())),
-            data => Ok(data),
+            _ => Ok(response),
         }
     }
 
@@ -170,6 +183,11 @@ impl Export {
         }
         self.pieces.send(Ok(piece.into())).await.map_err(|_| Short("the reader has gone".to_owned()))
     }
+}
+
+/// Whether an error says that the field is not for who asks.
+fn is_denied(error: &ServerError) -> bool {
+    matches!(error.source::<Error>(), Some(Error::Denied(Denied::Forbidden { .. })))
 }
 
 /// A field of an object, taken out of it.
