@@ -79,6 +79,25 @@ async fn opting_in_to_emails(app: &TestApp) {
     client.end(&connection).await.ok();
     let connection = owner.connect(&client, "VIEWER").await;
     assert_eq!(opted(&there).await, false, "it went with the connection {connection}");
+    // Whoever has another way in keeps what they chose: here by another agency that they are of.
+    let other = app.agency("otto@other.example").await;
+    other.invite(&[&owner.email], "ADMIN").await.ok();
+    let invited = owner.ask("{ viewer { invitations { nodes { id } } } }", Value::Null).await.payload()["invitations"]["nodes"]
+        [0]["id"]
+        .clone();
+    owner
+        .ask(
+            "mutation($i: ID!) { acceptInvitation(input: {invitationId: $i}) { level userErrors { code } } }",
+            json!({ "i": invited }),
+        )
+        .await
+        .ok();
+    let elsewhere = owner.acting_in(&other.account).await;
+    let second = elsewhere.request_one("carl@client.example").await;
+    client.approve(&second, "VIEWER").await.ok();
+    there.ask(OPT_IN, json!({ "o": true })).await.ok();
+    client.end(&connection).await.ok();
+    assert_eq!(opted(&owner.acting_in(&client.account).await).await, true);
     viewer.ask(OPT_IN, json!({ "o": false })).await.ok();
     assert_eq!(opted(&viewer).await, false);
 }

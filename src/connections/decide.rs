@@ -1,6 +1,6 @@
 //! What happens on the client's side: approving, declining, changing the ceiling; and ending it, from either side.
 
-use super::{ops::addressed_users, rules};
+use super::{ending::forget_opt_ins, ops::addressed_users, rules};
 use crate::{
     accounts::rules::{assignable, right_account},
     actor::{Actor, Caller, member_of},
@@ -232,15 +232,7 @@ pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId)
 async fn forget_guests(tx: &Tx, client: AccountId, agency: AccountId) -> Result<()> {
     let sql = Sql::new("DELETE FROM exports WHERE account_id = ").bind(client).push(" AND via_id = ").bind(agency);
     sql.run(tx.db()).await?;
-    let sql = Sql::new("DELETE FROM email_opt_ins WHERE account_id = ")
-        .bind(client)
-        .push(" AND user_id IN (SELECT m.user_id FROM members m");
-    let sql = sql
-        .push(" WHERE m.account_id = ")
-        .bind(agency)
-        .push(") AND NOT EXISTS (SELECT 1 FROM members m WHERE m.account_id = email_opt_ins.account_id");
-    sql.push(" AND m.user_id = email_opt_ins.user_id)").run(tx.db()).await?;
-    Ok(())
+    forget_opt_ins(tx, agency, &[client]).await
 }
 
 /// From which side the actor may end it.
