@@ -60,7 +60,7 @@ pub struct Consequence {
 
 #[ComplexObject]
 impl Consequence {
-    /// To whom or what: the first 100 of those that the viewer may see.
+    /// To whom or what: of the first 100, those that the viewer may see.
     #[graphql(complexity = "crate::api::cost(SHOWN, child_complexity)")]
     async fn nodes(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Node>> {
         ctx.actor().await?;

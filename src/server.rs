@@ -160,6 +160,7 @@ pub async fn edge(app: &App, cast: Cast, shutdown: watch::Receiver<bool>) -> Res
         documents: Arc::new(documents),
         scales: Arc::new(Scales::new(limits)),
         operations: Arc::new(Semaphore::new(limits.operations)),
+        downloads: Arc::default(),
         unsent: Arc::new(Unsent::new(limits.unsent_bytes.max(limits.answer_bytes))),
         cast: Arc::new(cast),
         shutdown,

@@ -45,6 +45,35 @@ async fn e2_the_log_is_filtered(app: &TestApp) {
     assert_eq!(log.payload()["auditLog"]["nodes"][0], expected);
 }
 
+/// THREATS 45: what people write themselves names nobody, though it be an id: a new name of an account is told as it is.
+async fn threat_45_a_name_that_is_an_id(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let other = app.person("secretive@other.example").await;
+    for id in [&other.id, &other.account] {
+        owner
+            .ask("mutation($n: String!) { renameAccount(input: {name: $n}) { userErrors { code } } }", json!({ "n": id }))
+            .await
+            .ok();
+        let told = owner.log("ACCOUNT_RENAMED").await[0]["summary"].as_str().unwrap().to_owned();
+        assert!(told.ends_with(&format!(" to {id}.")), "{told}");
+    }
+}
+
+/// L6, E2: by whom a connection was made that one may not see is not told, nor to be found out by asking for what somebody did.
+async fn l6_a_filter_tells_no_more_than_the_log(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let rival = app.agency("rita@rival.example").await;
+    let client = app.person("carl@client.example").await;
+    owner.connect(&client, "ADMIN").await;
+    rival.connect(&client, "ADMIN").await;
+    let there = owner.acting_in(&client.account).await;
+    let approvals = json!({ "k": ["CLIENT_ACCESS_APPROVED"] });
+    assert_eq!(kinds(&there, approvals).await.len(), 2, "that it happened is told");
+    let by_carl = json!({ "k": ["CLIENT_ACCESS_APPROVED"], "a": client.id });
+    assert_eq!(kinds(&there, by_carl.clone()).await.len(), 1, "their own");
+    assert_eq!(kinds(&client, by_carl).await.len(), 2);
+}
+
 async fn next(socket: &mut Socket) -> (String, String) {
     let payload = loop {
         match socket.hear().await {
@@ -123,4 +152,10 @@ async fn threat_32_activity_ends_with_the_right(app: &TestApp) {
     assert_eq!(sockets[1].hear().await, Heard::Closed(4403));
 }
 
-on_both_databases!(e2_the_log_is_filtered, e3_the_accounts_activity, threat_32_activity_ends_with_the_right);
+on_both_databases!(
+    e2_the_log_is_filtered,
+    threat_45_a_name_that_is_an_id,
+    l6_a_filter_tells_no_more_than_the_log,
+    e3_the_accounts_activity,
+    threat_32_activity_ends_with_the_right
+);

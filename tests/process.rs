@@ -268,6 +268,42 @@ async fn threat_60_what_never_reaches_the_log(place: Place) {
     place.remove().await;
 }
 
+/// U8, THREATS 57: who has left is not in the log either, which is kept for longer: it never had a name, username or address.
+async fn threat_57_nor_in_the_log(place: Place) {
+    let http = reqwest::Client::new();
+    let server = Process::serve(&place, &[("KEYHOLDER_LOG", "debug,hyper=info"), ("KEYHOLDER_LOG_FORMAT", "text")]);
+    let token = server.agency(&http).await;
+    let ask = async |token: Option<&str>, query: &str, variables: Value| {
+        let answer = server.ask(&http, token, query, variables).await.unwrap();
+        assert!(answer.get("errors").is_none(), "{answer}");
+        answer["data"].as_object().unwrap().values().next().unwrap().clone()
+    };
+    ask(Some(&token), "mutation { changePlan(input: {plan: PREMIUM}) { userErrors { code } } }", Value::Null).await;
+    let invite = "mutation { inviteUsers(input: {emails: [\"zebra@private.example\"], level: VIEWER}) { invitations { id } } }";
+    ask(Some(&token), invite, Value::Null).await;
+    let invitation = eventually("the invitation is sent", async || {
+        let mails: Vec<Value> = http.get(format!("{}/mailbox.json", server.url)).send().await.unwrap().json().await.unwrap();
+        mails.iter().find(|mail| mail["to"] == "zebra@private.example").map(|mail| mail["token"].clone())
+    })
+    .await;
+    let join = "mutation($t: String!, $p: String!) { signUp(input: {email: \"zebra@private.example\", password: $p, name: \"Quentin Zebrowski\", username: \"qzebrowski\", invitationToken: $t}) { credentials { accessToken } userErrors { code } } }";
+    let joined = ask(None, join, json!({ "t": invitation, "p": PASSWORD })).await;
+    let own = joined["credentials"]["accessToken"].as_str().unwrap().to_owned();
+    ask(Some(&token), "{ account { users(search: \"zebrowski\") { totalCount } } }", Value::Null).await;
+    let left = ask(Some(&own), "mutation { leaveAccount { loginDeleted userErrors { code } } }", Value::Null).await;
+    assert_eq!(left["loginDeleted"], true);
+    let again =
+        "mutation($p: String!) { signIn(input: {login: \"zebra@private.example\", password: $p}) { userErrors { code } } }";
+    assert_eq!(ask(None, again, json!({ "p": PASSWORD })).await["userErrors"][0]["code"], "WRONG_CREDENTIALS");
+    let said = server.said.lock().unwrap().to_lowercase();
+    assert!(said.contains("listening on"));
+    for trace in ["zebra", "zebrowski", "quentin", "private.example"] {
+        assert!(!said.contains(trace), "{trace}");
+    }
+    drop(server);
+    place.remove().await;
+}
+
 /// THREATS 65: a disk that does not keep what it is given is a fault that is told; nothing of it was acknowledged, and all that
 /// was is there after a crash.
 #[tokio::test]
@@ -359,4 +395,4 @@ async fn threat_68_sigterm(place: Place) {
 }
 
 on_both_databases!(on_its_own_servers: r4_a_wrong_setting_is_named, r4_schema_and_migrate, threat_61_killed_while_it_writes,
-    threat_60_what_never_reaches_the_log, threat_68_sigterm);
+    threat_57_nor_in_the_log, threat_60_what_never_reaches_the_log, threat_68_sigterm);

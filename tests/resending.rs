@@ -151,7 +151,7 @@ async fn u1_taken_back(app: &TestApp) {
         assert_eq!(owner.ask(again, json!({ "i": id })).await.user_errors(), ["ALREADY_DECIDED at invitationId"]);
     }
     assert_eq!(app.ask(DECLINE, json!({ "i": { "token": token } })).await.user_errors(), ["ALREADY_DECIDED at token"]);
-    assert_eq!(owner.log("INVITATION_CANCELED").await[0]["summary"], "The invitation of bob@x.example was taken back.");
+    assert_eq!(owner.log("INVITATION_CANCELED").await[0]["summary"], "ann took the invitation of bob@x.example back.");
 }
 
 /// U2: by the link, which needs no sign-in and ignores a stale one, or as the invited; the inviter is told, and the link is dead.

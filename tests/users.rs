@@ -271,12 +271,27 @@ async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
         .ask("mutation { changeEmail(input: {email: \"other.q@private.example\"}) { userErrors { code } } }", Value::Null)
         .await
         .ok();
-    quentin.request(&["somebody@client.example"]).await.ok();
+    let theirs = "mutation { requestClientAccess(input: {emails: [\"somebody@client.example\"], message: \"Quentin Maria Zebrowski here\"}) { userErrors { code } } }";
+    quentin.ask(theirs, Value::Null).await.ok();
     // Somebody else asks them, and somebody asks for a new password of theirs.
     let other = app.agency("otto@other.example").await;
     other.ask("mutation { requestClientAccess(input: {emails: [\"quentin.z@private.example\"], message: \"Hello Quentin Zebrowski\"}) { userErrors { code } } }", Value::Null).await.ok();
     other.plan("PREMIUM").await;
-    other.ask(invite, json!({ "e": email })).await.ok();
+    let invited = other
+        .ask(
+            &invite.replace("Dear Quentin Zebrowski", "Dear you").replace("userErrors", "invitations { id } userErrors"),
+            json!({ "e": email }),
+        )
+        .await;
+    let invited = invited.payload()["invitations"][0]["id"].clone();
+    // Sent on to somebody else, it has left a mail to them all the same; and a mail server may quote whom it does not know.
+    app.advance(TimeDelta::minutes(1));
+    let resend =
+        "mutation($i: ID!) { resendInvitation(input: {invitationId: $i, email: \"else@x.example\"}) { userErrors { code } } }";
+    other.ask(resend, json!({ "i": invited })).await.ok();
+    let quoted =
+        "UPDATE mails SET detail = '550 <quentin.z@private.example>: unknown' WHERE to_email_key = 'quentin.z@private.example'";
+    app.db.writer().execute_unprepared(quoted).await.unwrap();
     app.ask("mutation { requestPasswordReset(input: {email: \"quentin.z@private.example\"}) { accepted } }", Value::Null)
         .await
         .ok();

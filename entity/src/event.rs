@@ -106,6 +106,8 @@ kinds! {
     VerificationResent User "verification_resent";
     /// A user changed their name or username.
     ProfileChanged User "profile_changed";
+    /// A user wants an account's e-mails, or no longer.
+    EmailOptInChanged User "email_opt_in_changed";
     /// From now on a user's sign-in asks for a code.
     TwoFactorEnabled User "two_factor_enabled";
     /// A user's sign-in asks for no code any more.

@@ -44,8 +44,17 @@ pub async fn export_account(app: &App, caller: &Caller) -> Result<String> {
     .await
 }
 
-/// Uses a link up: who downloads, and which account; `None` for one that is none, was used, is too old, or whose maker may not any more.
-pub async fn redeem(app: &App, token: &str) -> Result<Option<(Caller, AccountId)>> {
+/// A link that works: who downloads with it, and which account.
+pub struct Link {
+    id: Uuid,
+    /// Whoever made it, with what they made it with.
+    pub caller: Caller,
+    /// The account.
+    pub account: AccountId,
+}
+
+/// The link of a token; `None` for one that is none, was used, is too old, or whose maker may not any more.
+pub async fn find(app: &App, token: &str) -> Result<Option<Link>> {
     let Some(id) = Keys::link_id(token).filter(|id| app.keys.is_link(token, Purpose::Export, *id, 0)) else { return Ok(None) };
     let read = |row: &QueryResult| {
         let (account, user): (AccountId, UserId) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
@@ -58,13 +67,18 @@ pub async fn redeem(app: &App, token: &str) -> Result<Option<(Caller, AccountId)
     let found = sql.push(" AND expires_at > ").bind(app.now()).one(app.reader(), read).await?;
     let Some(pass) = found.flatten() else { return Ok(None) };
     let caller = Caller::recalled(pass);
-    let account = match caller.actor(app).await.and_then(|actor| actor.may(EXPORT).map(|seat| seat.account.id)) {
-        Ok(account) => account,
-        Err(Error::Denied(Denied::Overloaded)) => return Err(Denied::Overloaded.into()),
-        Err(Error::Denied(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    // Of many at once, one deletes the row and has it.
-    let used = app.tx(async |tx| Sql::new("DELETE FROM exports WHERE id = ").bind(id).run(tx.db()).await).await?;
-    Ok((used == 1).then_some((caller, account)))
+    match caller.actor(app).await.and_then(|actor| actor.may(EXPORT).map(|seat| seat.account.id)) {
+        Ok(account) => Ok(Some(Link { id, caller, account })),
+        Err(Error::Denied(Denied::Overloaded)) => Err(Denied::Overloaded.into()),
+        Err(Error::Denied(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Link {
+    /// Uses it up. Of many at once, one deletes the row and has it.
+    pub async fn use_up(&self, app: &App) -> Result<bool> {
+        let used = app.tx(async |tx| Sql::new("DELETE FROM exports WHERE id = ").bind(self.id).run(tx.db()).await).await?;
+        Ok(used == 1)
+    }
 }

@@ -4,7 +4,7 @@ use super::{ops::find, rules};
 use crate::{
     actor::Caller,
     app::{App, Happening, Outgoing, Tx},
-    connections::ending::{As, Ending},
+    connections::ending::{As, Ending, NO_OTHER_WAY},
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::{Sql, columns, model, select},
     error::{Error, Fault, Result, UserError, UserErrorCode},
@@ -97,6 +97,8 @@ pub(crate) async fn give(
             .push(&format!(" AND c.client_id = {table}.account_id)"));
         sql.run(tx.db()).await?;
     }
+    let sql = Sql::new("DELETE FROM email_opt_ins WHERE user_id = ").bind(former);
+    sql.push(NO_OTHER_WAY).run(tx.db()).await?;
     Ok(tx.append(what(former), [account.id.into(), former.into(), user.into()]))
 }
 
@@ -136,12 +138,15 @@ pub async fn require_two_factor(app: &App, caller: &Caller, required: bool, dry_
     .await
 }
 
-/// Who acts there and would be kept out: the account's own users, and those who have a place on an agency's connection.
+/// Who acts there and would be kept out: the account's own users, the Owners of its agencies, and those who have a place on a
+/// connection.
 async fn without_two_factor(tx: &Tx, account: AccountId) -> Result<Vec<NodeId>> {
     let sql = Sql::new("SELECT u.id FROM users u WHERE u.two_factor_since IS NULL AND (u.id IN (SELECT m.user_id FROM members m");
     let sql = sql.push(" WHERE m.suspended_at IS NULL AND m.account_id = ").bind(account);
-    let sql = sql.push(") OR u.id IN (SELECT p.user_id FROM places p JOIN connections c ON c.id = p.connection_id");
-    let sql = sql.push(" WHERE c.status = 'active' AND c.client_id = ").bind(account).push(")) ORDER BY u.id");
+    let sql = sql.push(") OR u.id IN (SELECT m.user_id FROM connections c JOIN members m ON m.account_id = c.agency_id");
+    let sql = sql.push(" LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = m.user_id WHERE m.suspended_at IS NULL");
+    let sql = sql.push(" AND (m.level = 5 OR p.id IS NOT NULL) AND c.status = 'active' AND c.client_id = ");
+    let sql = sql.bind(account).push(")) ORDER BY u.id");
     sql.all(tx.db(), |row| Ok(NodeId::User(row.try_get_by_index(0)?))).await
 }
 

@@ -136,12 +136,15 @@ pub async fn update_billing(app: &App, caller: &Caller, input: Billing) -> Resul
     .await
 }
 
-/// Says whether one wants the account's e-mails. It is one's own affair, so no log of the account tells of it.
+/// Says whether one wants the account's e-mails. It is one's own affair, so one's own log tells of it and the account's does not.
 pub async fn set_email_opt_in(app: &App, caller: &Caller, opt_in: bool) -> Result<bool> {
     app.tx(async |tx| {
         let actor = tx.authorize(caller, OPT_IN, Vec::new()).await?;
         let (account, user) = (actor.seat()?.account.id, actor.user.id);
-        forget_opt_in(tx, account, user).await?;
+        let before = forget_opt_in(tx, account, user).await?;
+        if opt_in != before {
+            tx.append(actor.did(EventKind::EmailOptInChanged, user.0), [user.into()]);
+        }
         if opt_in {
             let sql =
                 Sql::new("INSERT INTO email_opt_ins (account_id, user_id, at) VALUES (").bind(account).push(", ").bind(user);
@@ -152,9 +155,10 @@ pub async fn set_email_opt_in(app: &App, caller: &Caller, opt_in: bool) -> Resul
     .await
 }
 
-async fn forget_opt_in(tx: &Tx, account: AccountId, user: UserId) -> Result<()> {
+/// Answers whether they did want them.
+async fn forget_opt_in(tx: &Tx, account: AccountId, user: UserId) -> Result<bool> {
     let sql = Sql::new("DELETE FROM email_opt_ins WHERE account_id = ").bind(account).push(" AND user_id = ").bind(user);
-    sql.run(tx.db()).await.map(drop)
+    Ok(sql.run(tx.db()).await? > 0)
 }
 
 /// Whether a user wants an account's e-mails.

@@ -148,4 +148,6 @@ pub(super) async fn forget_opt_ins(tx: &Tx, agency: AccountId, clients: &[Accoun
 /// Of whom nothing else keeps an opt-in.
 pub(crate) const NO_OTHER_WAY: &str = " AND NOT EXISTS (SELECT 1 FROM members m WHERE m.account_id = email_opt_ins.account_id \
      AND m.user_id = email_opt_ins.user_id) AND NOT EXISTS (SELECT 1 FROM places p JOIN connections c ON c.id = p.connection_id \
-     WHERE c.client_id = email_opt_ins.account_id AND c.status = 'active' AND p.user_id = email_opt_ins.user_id)";
+     WHERE c.client_id = email_opt_ins.account_id AND c.status = 'active' AND p.user_id = email_opt_ins.user_id) \
+     AND NOT EXISTS (SELECT 1 FROM accounts g JOIN connections c ON c.agency_id = g.id WHERE g.owner_id = email_opt_ins.user_id \
+     AND c.client_id = email_opt_ins.account_id AND c.status = 'active')";

@@ -208,19 +208,17 @@ pub async fn withdraw_all(tx: &Tx, rows: &[connection::Model], did: &impl Fn(Eve
     Ok(())
 }
 
-/// Writes down that these have expired (E6). Their agencies are held.
+/// Writes down that these have expired (E6). Their agencies are held, and so are the addressed users.
 pub async fn expire(tx: &Tx, rows: &[connection::Model]) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let sql = Sql::new("UPDATE connections SET status = 'expired', decided_at = expires_at WHERE id IN ")
-        .list(rows.iter().map(|row| row.id));
-    sql.run(tx.db()).await?;
-    let addressed = addressed_users(tx.db(), rows.iter().map(|row| row.client_email_key.as_str())).await?;
-    for row in rows {
-        let expired = Happening::by_itself(EventKind::ClientAccessExpired, row.id.0);
-        let user = addressed.get(&row.client_email_key).copied().map(LogId::from);
-        tx.append(expired, [Some(row.agency_id.into()), user].into_iter().flatten());
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        let sql = Sql::new("UPDATE connections SET status = 'expired', decided_at = expires_at WHERE id IN ");
+        sql.list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
+        let addressed = addressed_users(tx.db(), rows.iter().map(|row| row.client_email_key.as_str())).await?;
+        for row in rows {
+            let expired = Happening::by_itself(EventKind::ClientAccessExpired, row.id.0);
+            let user = addressed.get(&row.client_email_key).copied().map(LogId::from);
+            tx.append(expired, [Some(row.agency_id.into()), user].into_iter().flatten());
+        }
     }
     Ok(())
 }

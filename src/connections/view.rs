@@ -319,24 +319,28 @@ impl Relations {
     }
 }
 
+/// The connections `c` of the account that the actor acts in, if they may see such a list or have a place on it, and the one that
+/// they act through.
+pub(crate) fn of_side(sql: Sql, actor: &Actor) -> Sql {
+    let seat = actor.seat_if_any();
+    let here = |permission| seat.filter(|seat| seat.may(permission)).map(|seat| seat.account.id);
+    let direct = seat.filter(|seat| seat.via.is_none()).map(|seat| seat.account.id);
+    let via = seat.and_then(|seat| seat.via.as_ref()).map(|via| via.id);
+    let sql = sql.push("c.agency_id = ").bind(here(Permission::RequestClientAccess));
+    let sql = sql.push(" OR c.client_id = ").bind(here(Permission::DecideClientAccess)).push(" OR c.id = ").bind(via);
+    let sql = sql.push(" OR c.agency_id = ").bind(direct);
+    let sql = sql.push(" AND EXISTS (SELECT 1 FROM places p WHERE p.connection_id = c.id AND p.user_id = ");
+    sql.bind(actor.user.id).push(")")
+}
+
 /// Connections that the actor may know of by id: those of the account that they act in, if they may see such a list or
 /// have a place on it, those addressed to them, and the one that they act through.
 pub async fn load_visible(app: &App, actor: &Actor, ids: &[ConnectionId]) -> Result<Vec<ClientConnection>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let seat = actor.seat_if_any();
-    let here = |permission| seat.filter(|seat| seat.may(permission)).map(|seat| seat.account.id);
-    let direct = seat.filter(|seat| seat.via.is_none()).map(|seat| seat.account.id);
-    let via = seat.and_then(|seat| seat.via.as_ref()).map(|via| via.id);
-    let sql = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids.iter().copied());
-    let sql = sql.push(" AND (c.agency_id = ").bind(here(Permission::RequestClientAccess));
-    let sql = sql.push(" OR c.client_id = ").bind(here(Permission::DecideClientAccess)).push(" OR c.id = ").bind(via);
-    let sql = sql.push(" OR c.client_email_key = ").bind(actor.verified_email_key()).push(" OR c.agency_id = ").bind(direct);
-    let sql = sql
-        .push(" AND EXISTS (SELECT 1 FROM places p WHERE p.connection_id = c.id AND p.user_id = ")
-        .bind(actor.user.id)
-        .push("))");
+    let sql = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids.iter().copied()).push(" AND (");
+    let sql = of_side(sql, actor).push(" OR c.client_email_key = ").bind(actor.verified_email_key()).push(")");
     let rows = sql.all(app.reader(), model("c")).await?;
     view(app, actor, rows, Wants::ONE).await
 }

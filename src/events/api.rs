@@ -21,7 +21,7 @@ use entity::{
     event::{self, EventKind, Subject},
     member, user,
 };
-use sea_orm::QueryResult;
+use sea_orm::{Iterable, QueryResult};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -120,8 +120,17 @@ pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &Event
     if filter.from.zip(filter.until).is_some_and(|(from, until)| from > until) {
         return Err(Denied::BadRequest("`from` is after `until`: nothing is between them.".into()).into());
     }
-    let scope =
-        |sql: Sql| filter.narrow(sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log));
+    let actor = ctx.actor().await?;
+    let scope = |sql: Sql| {
+        let sql = filter.narrow(sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log));
+        // By whom is told of no connection that the viewer may not see, so it is not to be found out by asking for a name either.
+        if filter.actor.is_none() || log == actor.user.id.into() {
+            return sql;
+        }
+        let sql = sql.push(" AND (e.kind NOT IN ").list(EventKind::iter().filter(|kind| kind.subject() == Subject::Connection));
+        let sql = sql.push(" OR EXISTS (SELECT 1 FROM connections c WHERE c.id = e.subject_id AND (");
+        connections::view::of_side(sql, &actor).push(")))")
+    };
     let mut sql = scope(Sql::new(format!("SELECT l.number AS l_number, {}", columns::<event::Entity>("e"))));
     let (after, before) = numbers(&window)?;
     if let Some(after) = after {
@@ -135,7 +144,7 @@ pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &Event
     let rows = sql.push(&format!(" ORDER BY l.number{order} LIMIT {}", window.limit())).all(app.reader(), read).await?;
     let total = if Asked::of(ctx).total() { scope(Sql::new("SELECT count(*)")).count(app.reader()).await? } else { 0 };
     let (numbers, events): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-    let events = view_events(app, &*ctx.actor().await?, &events).await?;
+    let events = view_events(app, &actor, &events).await?;
     let rows = numbers.into_iter().zip(events).collect();
     Ok(window.page(
         rows,
@@ -164,9 +173,13 @@ enum Named {
 }
 
 impl Named {
-    fn read(value: &str) -> Self {
-        let user = || value.parse().map_or(Self::Nothing, Self::User);
-        value.parse().map_or_else(|_| user(), Self::Account)
+    /// Only where the kind of event keeps an id: what people may write themselves, such as a new name, names nothing.
+    fn read(kind: EventKind, value: &str) -> Self {
+        match kind {
+            EventKind::UserLeft | EventKind::UserRevoked => value.parse().map_or(Self::Nothing, Self::Account),
+            EventKind::OwnershipTransferred | EventKind::ClientUserRemoved => value.parse().map_or(Self::Nothing, Self::User),
+            _ => Self::Nothing,
+        }
     }
 
     fn account(self) -> Option<AccountId> {
@@ -194,8 +207,8 @@ impl Subjects {
         let ids =
             |subject: Subject| events.iter().filter(move |event| event.kind.subject() == subject).map(|event| event.subject_id);
         let via = events.iter().filter_map(|event| event.via_id);
-        let named =
-            || events.iter().flat_map(|event| [&event.before, &event.after]).flatten().map(String::as_str).map(Named::read);
+        let values = |event: &event::Model| [event.before.clone(), event.after.clone()].into_iter().flatten();
+        let named = || events.iter().flat_map(|event| values(event).map(|value| Named::read(event.kind, &value)));
         let accounts = ids(Subject::Account).map(AccountId).chain(via).chain(named().filter_map(Named::account)).collect();
         let accounts = accounts::load(app.reader(), Some(actor), accounts).await?;
         let people = events.iter().filter_map(|event| event.actor_id).chain(ids(Subject::User).map(UserId));
@@ -218,9 +231,9 @@ impl Subjects {
     }
 
     /// A value before or after, for people: of an id, whose it is.
-    fn words(&self, value: Option<&String>) -> String {
+    fn words(&self, kind: EventKind, value: Option<&String>) -> String {
         let value = value.map_or("", String::as_str);
-        let name = match Named::read(value) {
+        let name = match Named::read(kind, value) {
             Named::Account(id) => self.accounts.get(&id).map(Account::title),
             Named::User(id) => self.users.get(&id).map(User::title),
             Named::Nothing => None,
@@ -294,7 +307,7 @@ fn seen(event: &event::Model, subjects: &Subjects) -> Event {
         change: if hidden {
             Default::default()
         } else {
-            (subjects.words(event.before.as_ref()), subjects.words(event.after.as_ref()))
+            (subjects.words(event.kind, event.before.as_ref()), subjects.words(event.kind, event.after.as_ref()))
         },
     };
     Event {

@@ -1,8 +1,9 @@
 //! An account as a download: a zip of JSON Lines, one file for each sort of thing, which goes out as it is read.
 //!
 //! Each page is asked of the API itself, as whoever made the link, so that nothing is in the file that they could not read there; a file
-//! of what they may not read is left out. Nothing is held meanwhile but a page: who reads slowly holds up their own download alone. What
-//! changes meanwhile may or may not be in it. When the right to it ends, so does the download, short.
+//! of what they may not read is left out. Nothing is held meanwhile but a page: who reads slowly holds up their own download alone,
+//! and who takes nothing for long is cut off. What changes meanwhile may or may not be in it. When the right to it ends, or something
+//! breaks, so does the download, short: what has ended well is complete.
 
 use super::Server;
 use crate::{
@@ -10,54 +11,94 @@ use crate::{
     actor::Caller,
     error::{Denied, Error},
 };
-use async_graphql::{Request, ServerError, Value, Variables};
+use async_graphql::{Name, PathSegment, Request, ServerError, Value, Variables};
 use axum::{
     body::{Body, Bytes},
     extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use entity::AccountId;
 use futures_util::stream;
 use std::{
+    collections::HashMap,
     io::{self, Write},
     mem,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use zip::{ZipWriter, write::SimpleFileOptions, write::StreamWriter};
 
 /// The parts of the download: a file's name, the list that it is made of, and what is asked of each entry.
 const FILES: [(&str, &str, &str); 6] = [
-    (
-        "users.jsonl",
-        "users(first: 100, after: $after)",
-        "id level joinedAt suspended twoFactorEnabled user { id name username email }",
-    ),
+    ("users.jsonl", "users", "id level joinedAt suspended twoFactorEnabled user { id name username email }"),
     (
         "invitations.jsonl",
-        "invitations(first: 100, after: $after)",
+        "invitations",
         "id email level message status invitedBy { id name } acceptedBy { id name } createdAt sentAt expiresAt delivery { status at attempts detail }",
     ),
-    ("client_connections.jsonl", "clientConnections(first: 20, after: $after)", CONNECTION),
-    ("agency_connections.jsonl", "agencyConnections(first: 20, after: $after)", CONNECTION),
-    (
-        "api_keys.jsonl",
-        "apiKeys(first: 100, after: $after)",
-        "id name prefix level createdBy { id name } createdAt expiresAt lastUsedAt",
-    ),
+    ("client_connections.jsonl", "clientConnections", CONNECTION),
+    ("agency_connections.jsonl", "agencyConnections", CONNECTION),
+    ("api_keys.jsonl", "apiKeys", "id name prefix level createdBy { id name } createdAt expiresAt lastUsedAt"),
     (
         "audit_log.jsonl",
-        "auditLog(first: 100, after: $after)",
+        "auditLog",
         "id kind at actor { id name } byOperator via { id name } apiKey subject { __typename id } before after summary",
     ),
 ];
 const CONNECTION: &str = "id status agency { id name } client { id name } clientEmail message requestedLevel level requestedBy { id name } \
-     decidedBy { id name } createdAt expiresAt decidedAt endedAt users(first: 100) { nodes { level addedAt user { id name } } }";
+     decidedBy { id name } createdAt expiresAt decidedAt endedAt users { ...places }";
+/// The people of a connection, of which there may be more than a page.
+const PLACES: &str =
+    "fragment places on ConnectionUserConnection { nodes { level addedAt user { id name } } pageInfo { hasNextPage endCursor } }";
 const ACCOUNT: &str = "{ account { id name status plan createdAt twoFactorRequired partnerProgramJoinedAt clientAccessEnabled \
      owner { id name } billing { company email addressLines country taxId } } }";
 
+/// The entries of a page, unless an operation may not cost as much: then fewer.
+const PAGE: i32 = 100;
 /// The pieces that may wait for the reader.
 const AHEAD: usize = 2;
+/// The longest that a reader may take nothing, or that a page may wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The downloads that may be under way at once, of an account and of all: each costs as much as a client that never stops asking.
+const AT_ONCE: [usize; 2] = [2, 16];
+
+/// The downloads under way, by account.
+#[derive(Default)]
+pub struct Downloads(Mutex<HashMap<AccountId, usize>>);
+
+/// A download's place among them.
+struct Place(Arc<Downloads>, AccountId);
+
+impl Downloads {
+    fn enter(self: &Arc<Self>, account: AccountId) -> Option<Place> {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (own, all) = (under_way.get(&account).copied().unwrap_or_default(), under_way.values().sum::<usize>());
+        if own >= AT_ONCE[0] || all >= AT_ONCE[1] {
+            return None;
+        }
+        under_way.insert(account, own + 1);
+        Some(Place(Arc::clone(self), account))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut under_way = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = under_way.get_mut(&self.1) {
+            *own -= 1;
+        }
+        under_way.retain(|_, own| *own > 0);
+    }
+}
+
+/// What goes to the body.
+enum Piece {
+    Bytes(Bytes),
+    /// All of it was there. A body that ends without has ended short.
+    End,
+}
 
 /// Why a download ends short: the reader has gone, the right to it has, or something broke.
 struct Short(String);
@@ -70,34 +111,47 @@ impl<E: std::error::Error> From<E> for Short {
 
 /// The download of a link, which is used up by it.
 pub async fn download(State(server): State<Server>, Path(token): Path<String>) -> Response {
-    // It takes its place among the operations until it ends.
-    let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "The server is busy. Try again in a moment.\n")
-            .into_response();
+    let broken = |error: Error| {
+        tracing::error!(cause = %error.cause(), "a download could not begin");
+        busy("The download could not begin. Try again in a moment.\n")
     };
-    let (caller, account) = match export::redeem(&server.app, &token).await {
-        Ok(Some(found)) => found,
+    let link = match export::find(&server.app, &token).await {
+        Ok(Some(link)) => link,
         Ok(None) => return gone(),
-        Err(error) => {
-            tracing::error!(cause = %error.cause(), "a download could not begin");
-            return (StatusCode::SERVICE_UNAVAILABLE, "The download could not begin. Ask for another link in a moment.\n")
-                .into_response();
-        }
+        Err(error) => return broken(error),
     };
+    let Some(place) = server.downloads.enter(link.account) else {
+        return busy("Others are downloading. Try again in a moment: the link still works.\n");
+    };
+    match link.use_up(&server.app).await {
+        Ok(true) => {}
+        Ok(false) => return gone(),
+        Err(error) => return broken(error),
+    }
+    let name = format!("attachment; filename=\"{}.zip\"", link.account);
     let (pieces, queue) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         let _place = place;
-        let mut export = Export { server, caller, pieces: pieces.clone(), zip: Zip::default() };
+        let mut export = Export { server, caller: link.caller, pieces, zip: Zip::default() };
         if let Err(Short(why)) = export.run().await {
             tracing::info!(%why, "a download ended short");
-            let _ = pieces.send(Err(io::Error::other("the download ended short"))).await;
         }
     });
-    let body = stream::unfold(queue, async |mut queue| Some((queue.recv().await?, queue)));
-    let name = format!("attachment; filename=\"{account}.zip\"");
+    let body = stream::unfold(Some(queue), async |queue| {
+        let mut queue = queue?;
+        match queue.recv().await {
+            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(queue))),
+            Some(Piece::End) => None,
+            None => Some((Err(io::Error::other("the download ended short")), None)),
+        }
+    });
     let headers =
         [(header::CONTENT_TYPE, "application/zip"), (header::CACHE_CONTROL, "no-store"), (header::CONTENT_DISPOSITION, &name)];
     (headers, Body::from_stream(body)).into_response()
+}
+
+fn busy(why: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], why).into_response()
 }
 
 /// Whoever only looks whether there is something uses nothing up, and learns nothing.
@@ -114,80 +168,130 @@ fn gone() -> Response {
 struct Export {
     server: Server,
     caller: Caller,
-    pieces: mpsc::Sender<io::Result<Bytes>>,
+    pieces: mpsc::Sender<Piece>,
     zip: Zip,
 }
 
 impl Export {
     async fn run(&mut self) -> Result<(), Short> {
-        let mut account = self.ask(ACCOUNT, None).await?;
+        let mut account = self.ask(ACCOUNT, &[]).await?;
         self.zip.begin("account.jsonl")?;
-        self.zip.line(&take(&mut account.data, "account"))?;
+        self.zip.line(&whole(take(&mut account.data, "account"), "account")?)?;
         self.send().await?;
         for (name, list, fields) in FILES {
-            let query = format!(
-                "query($after: String) {{ account {{ page: {list} {{ nodes {{ {fields} }} pageInfo {{ hasNextPage endCursor }} }} }} }}"
-            );
-            self.file(name, &query).await?;
+            self.file(name, list, fields).await?;
         }
         self.zip.end()?;
-        self.send().await
+        self.send().await?;
+        self.hand_on(Piece::End).await
     }
 
-    async fn file(&mut self, name: &str, query: &str) -> Result<(), Short> {
-        let (mut after, mut begun) = (None, false);
+    async fn file(&mut self, name: &str, list: &str, fields: &str) -> Result<(), Short> {
+        let fragment = if fields.contains("...places") { PLACES } else { "" };
+        let query = format!(
+            "query($first: Int!, $after: String) {{ account {{ page: {list}(first: $first, after: $after) {{ nodes {{ {fields} }} pageInfo {{ hasNextPage endCursor }} }} }} }} {fragment}"
+        );
+        let (mut after, mut begun, mut first) = (Value::Null, false, PAGE);
         loop {
-            let answer = self.ask(query, after).await?;
-            let denied = answer.errors.iter().any(is_denied);
+            let answer = match self.ask(&query, &[("first", first.into()), ("after", after.clone())]).await {
+                // Smaller pages cost less.
+                Err(_) if !begun && first > 1 => {
+                    first /= 2;
+                    continue;
+                }
+                answer => answer?,
+            };
+            let denied = answer.errors.iter().any(|error| error.path == [segment("account"), segment("page")]);
             let mut data = answer.data;
-            let mut page = take(&mut take(&mut data, "account"), "page");
-            if page == Value::Null {
-                // What they may not read is left out; a list that stops halfway is none.
-                return if denied && !begun { Ok(()) } else { Err(Short(format!("{name} could not be read on"))) };
+            let page = take(&mut take(&mut data, "account"), "page");
+            if denied && !begun {
+                return Ok(()); // What they may not read is left out; a list that stops halfway is none.
             }
+            let mut page = whole(page, name)?;
             if !mem::replace(&mut begun, true) {
                 self.zip.begin(name)?;
             }
             if let Value::List(nodes) = take(&mut page, "nodes") {
-                nodes.iter().try_for_each(|node| self.zip.line(node))?;
+                for mut node in nodes {
+                    self.complete(&mut node).await?;
+                    self.zip.line(&node)?;
+                }
             }
             self.send().await?;
-            let mut info = take(&mut page, "pageInfo");
-            after = Some(take(&mut info, "endCursor"));
-            if take(&mut info, "hasNextPage") != Value::Boolean(true) {
-                return Ok(());
+            match next_page(&mut page) {
+                Some(cursor) => after = cursor,
+                None => return Ok(()),
             }
         }
     }
 
-    /// Asks the API, as whoever made the link is at this moment. What is denied is null.
-    async fn ask(&self, query: &str, after: Option<Value>) -> Result<async_graphql::Response, Short> {
-        let variables = Variables::from_value(Value::Object(
-            [(async_graphql::Name::new("after"), after.unwrap_or_default())].into_iter().collect(),
-        ));
+    /// Reads the rest of a connection's people, if they are more than a page.
+    async fn complete(&self, connection: &mut Value) -> Result<(), Short> {
+        const MORE: &str = "query($id: ID!, $after: String) { node(id: $id) { ... on ClientConnection { users(first: 100, after: $after) { ...places } } } }";
+        let Value::Object(fields) = connection else { return Ok(()) };
+        let (Some(id), Some(users)) = (fields.get("id").cloned(), fields.get_mut("users")) else { return Ok(()) };
+        let mut cursor = next_page(users);
+        while let Some(after) = cursor {
+            let mut more = self.ask(&format!("{MORE} {PLACES}"), &[("id", id.clone()), ("after", after)]).await?;
+            let mut page = whole(take(&mut take(&mut more.data, "node"), "users"), "a connection's users")?;
+            if let (Value::Object(users), Value::List(more)) = (&mut *users, take(&mut page, "nodes"))
+                && let Some(Value::List(nodes)) = users.get_mut("nodes")
+            {
+                nodes.extend(more);
+            }
+            cursor = next_page(&mut page);
+        }
+        if let Value::Object(users) = users {
+            users.shift_remove("pageInfo");
+        }
+        Ok(())
+    }
+
+    /// Asks the API, as whoever made the link is at this moment. What is denied is null; whatever else goes wrong ends it.
+    async fn ask(&self, query: &str, variables: &[(&str, Value)]) -> Result<async_graphql::Response, Short> {
+        let variables = variables.iter().map(|(name, value)| (Name::new(name), value.clone())).collect();
         let caller = self.caller.afresh();
         let may = caller.actor(&self.server.app).await.and_then(|actor| actor.may(export::EXPORT).map(drop));
         may.map_err(|error| Short(error.cause()))?;
-        let response = self.server.schema.execute(Request::new(query).variables(variables).data(caller)).await;
-        match &response.data {
-            Value::Null => Err(Short(response.errors.first().map(|error| error.message.clone()).unwrap_or_default())),
-            _ => Ok(response),
+        let _turn = timeout(PATIENCE, self.server.operations.acquire()).await?;
+        let request = Request::new(query).variables(Variables::from_value(Value::Object(variables))).data(caller);
+        let response = self.server.schema.execute(request).await;
+        match response.errors.iter().find(|error| !is_denied(error)) {
+            Some(error) => Err(Short(error.message.clone())),
+            None => Ok(response),
         }
     }
 
     /// Hands on what is finished, and waits while the reader has enough.
     async fn send(&mut self) -> Result<(), Short> {
         let piece = self.zip.finished();
-        if piece.is_empty() {
-            return Ok(());
-        }
-        self.pieces.send(Ok(piece.into())).await.map_err(|_| Short("the reader has gone".to_owned()))
+        if piece.is_empty() { Ok(()) } else { self.hand_on(Piece::Bytes(piece.into())).await }
+    }
+
+    async fn hand_on(&self, piece: Piece) -> Result<(), Short> {
+        timeout(PATIENCE, self.pieces.send(piece)).await?.map_err(|_| Short("the reader has gone".to_owned()))
     }
 }
 
 /// Whether an error says that the field is not for who asks.
 fn is_denied(error: &ServerError) -> bool {
     matches!(error.source::<Error>(), Some(Error::Denied(Denied::Forbidden { .. })))
+}
+
+fn segment(name: &str) -> PathSegment {
+    PathSegment::Field(name.to_owned())
+}
+
+/// What has to be there.
+fn whole(value: Value, what: &str) -> Result<Value, Short> {
+    if value == Value::Null { Err(Short(format!("{what} could not be read"))) } else { Ok(value) }
+}
+
+/// The cursor of a page, if there is another one behind it.
+fn next_page(page: &mut Value) -> Option<Value> {
+    let mut info = take(page, "pageInfo");
+    let more = take(&mut info, "hasNextPage") == Value::Boolean(true);
+    more.then(|| take(&mut info, "endCursor"))
 }
 
 /// A field of an object, taken out of it.

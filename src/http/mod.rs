@@ -60,6 +60,8 @@ pub struct Server {
     pub scales: Arc<weigh::Scales>,
     /// The places of queries and mutations under way.
     pub operations: Arc<Semaphore>,
+    /// The downloads under way.
+    pub downloads: Arc<exports::Downloads>,
     /// The room for long answers on their way.
     pub unsent: Arc<unsent::Unsent>,
     /// Who GraphiQL can be at a click.

@@ -13,13 +13,13 @@ use crate::{
         ending::{As, Ending},
     },
     consequences::{ConsequenceKind, Consequences, Outcome},
-    db::{Sql, model, select},
+    db::{ROWS_PER_STATEMENT, Sql, model, select},
     error::{Error, Fault, Result, UserError, UserErrorCode},
     invitations,
     users::departure::{Departure, Membership},
 };
 use entity::{
-    AccountId, EventId, LogId, Moment, NodeId, UserId,
+    AccountId, LogId, Moment, NodeId, UserId,
     connection::{self, ConnectionStatus},
     event::EventKind,
     invitation::{self, InvitationStatus},
@@ -42,7 +42,9 @@ pub async fn delete_user(app: &App, caller: &Caller, dry_run: bool) -> Result<Ou
             erase(tx, &actor.user, &traces, |kind, subject| actor.did(kind, subject)).await.map(Outcome::Done)
         })
         .await?;
-    app.db.empty_log().await;
+    if matches!(done, Outcome::Done(())) {
+        app.db.empty_log().await;
+    }
     Ok(done)
 }
 
@@ -89,7 +91,9 @@ pub async fn erase_unverified(app: &App, id: UserId) -> Result<bool> {
             Ok(true)
         })
         .await?;
-    app.db.empty_log().await;
+    if erased {
+        app.db.empty_log().await;
+    }
     Ok(erased)
 }
 
@@ -125,7 +129,7 @@ impl Traces {
     /// As they are now that their logs are held. There may be others by now, whose logs are not: then the work is run again.
     pub(crate) async fn held(self, tx: &Tx) -> Result<Self> {
         let now = Self::find(tx, self.departure.user).await?;
-        if now.logs() == self.logs() {
+        if now.logs() == self.logs() && now.owned().eq(self.owned()) {
             return Ok(now);
         }
         Err(Error::Contended(Fault::new("somebody was invited or asked while they were erased")))
@@ -176,7 +180,7 @@ pub(crate) async fn erase(
 ) -> Result<()> {
     end_sessions(tx, user.id, None).await?;
     Sql::new("DELETE FROM recovery_codes WHERE user_id = ").bind(user.id).run(tx.db()).await?;
-    erase_billing(tx, user, traces, &did).await?;
+    erase_billing(tx, user, &did).await?;
     traces.departure.carry_out(tx, EventKind::UserLeft, &did).await?;
     erase_letters(tx, user, traces, &did).await?;
     erase_names(tx, user).await?;
@@ -186,7 +190,7 @@ pub(crate) async fn erase(
 }
 
 /// Their verified address is no account's for invoices any more: of those that they leave, and of those that they have closed.
-async fn erase_billing(tx: &Tx, user: &user::Model, traces: &Traces, did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
+async fn erase_billing(tx: &Tx, user: &user::Model, did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
     let sql =
         Sql::new("DELETE FROM billing WHERE account_id IN (SELECT id FROM accounts WHERE status = 'closed' AND owner_id = ");
     sql.bind(user.id).push(")").run(tx.db()).await?;
@@ -194,28 +198,42 @@ async fn erase_billing(tx: &Tx, user: &user::Model, traces: &Traces, did: &impl 
         return Ok(());
     }
     let sql = Sql::new("UPDATE billing SET email = NULL WHERE lower(email) IN (").bind(user.email_key.as_str()).push(", ");
-    let sql = sql.bind(user.email.to_lowercase()).push(") AND account_id IN ");
-    let sql = sql.list(traces.departure.memberships.iter().map(|place| place.account)).push(" RETURNING account_id");
-    let changed: Vec<AccountId> = sql.all(tx.db(), |row| row.try_get_by_index(0)).await?;
+    let sql = sql.bind(user.email.to_lowercase()).push(") AND account_id IN (SELECT m.account_id FROM members m");
+    let sql = sql.push(" JOIN accounts a ON a.id = m.account_id AND a.status = 'active' WHERE m.user_id = ").bind(user.id);
+    let changed: Vec<AccountId> = sql.push(") RETURNING account_id").all(tx.db(), |row| row.try_get_by_index(0)).await?;
     for account in changed {
         tx.append(did(EventKind::BillingChanged, account.0), [account.into()]);
     }
     Ok(())
 }
 
-/// An account that they closed may have their name, and so may what they called others.
+/// An account that they closed may have their name, and so may what they called others and what they wrote to people.
 async fn erase_names(tx: &Tx, user: &user::Model) -> Result<()> {
+    let closed = "(SELECT id FROM accounts WHERE status = 'closed' AND owner_id = ";
+    let sql = Sql::new("UPDATE events SET before = NULL, after = NULL WHERE kind = 'account_renamed' AND subject_id IN ");
+    sql.push(closed).bind(user.id).push(")").run(tx.db()).await?;
     let sql = Sql::new("UPDATE accounts SET name = ").bind(CLOSED).push(", name_key = ").bind(CLOSED.to_lowercase());
-    sql.push(" WHERE status = 'closed' AND owner_id = ").bind(user.id).run(tx.db()).await?;
-    let sql = Sql::new("SELECT id, before, after FROM events WHERE kind = 'account_renamed' AND actor_id = ").bind(user.id);
-    let read = |row: &sea_orm::QueryResult| {
-        let names: [Option<String>; 2] = [row.try_get_by_index(1)?, row.try_get_by_index(2)?];
-        Ok((row.try_get_by_index::<EventId>(0)?, names.into_iter().flatten().collect::<Vec<_>>()))
-    };
-    let renamed = sql.all(tx.db(), read).await?;
-    let named = renamed.iter().filter(|(_, names)| names.iter().any(|name| name.to_lowercase().contains(&user.name_key)));
-    let sql = Sql::new("UPDATE events SET before = NULL, after = NULL WHERE id IN ").list(named.map(|(id, _)| *id));
-    sql.run(tx.db()).await?;
+    sql.push(" WHERE id IN ").push(closed).bind(user.id).push(")").run(tx.db()).await?;
+    let written = [
+        (
+            "events",
+            "before = NULL, after = NULL",
+            "coalesce(before, '') || ' ' || coalesce(after, '')",
+            "kind = 'account_renamed' AND actor_id",
+        ),
+        ("invitations", "message = NULL", "message", "message IS NOT NULL AND invited_by"),
+        ("connections", "message = NULL", "message", "message IS NOT NULL AND requested_by"),
+    ];
+    for (table, nothing, words, by) in written {
+        let sql = Sql::new(format!("SELECT id, {words} FROM {table} WHERE {by} = ")).bind(user.id);
+        let read = |row: &sea_orm::QueryResult| Ok((row.try_get_by_index::<Uuid>(0)?, row.try_get_by_index::<String>(1)?));
+        let named = sql.all(tx.db(), read).await?.into_iter().filter(|(_, words)| words.to_lowercase().contains(&user.name_key));
+        let named: Vec<_> = named.map(|(id, _)| id).collect();
+        for ids in named.chunks(ROWS_PER_STATEMENT) {
+            let sql = Sql::new(format!("UPDATE {table} SET {nothing} WHERE id IN ")).list(ids.iter().copied());
+            sql.run(tx.db()).await?;
+        }
+    }
     Ok(())
 }
 
@@ -227,16 +245,17 @@ async fn erase_letters(tx: &Tx, user: &user::Model, traces: &Traces, did: &impl 
     let nobody = nobody(user.id);
     let invitations: Vec<_> = traces.invitations.iter().map(|row| row.id).collect();
     let letters = [
-        ("invitations", "email", "message = NULL, ", "id", invitations.iter().map(|id| id.0).collect::<Vec<_>>()),
-        ("connections", "client_email", "message = NULL, ", "id", traces.requests.iter().map(|row| row.id.0).collect()),
-        ("mails", "to_email", "", "subject_id", traces.requests.iter().map(|row| row.id.0).collect()),
-        ("mails", "to_email", "", "subject_id", invitations.iter().map(|id| id.0).collect()),
-        ("mails", "to_email", "", "user_id", vec![user.id.0]),
+        ("invitations", "email", "message", "id", invitations.iter().map(|id| id.0).collect::<Vec<_>>()),
+        ("connections", "client_email", "message", "id", traces.requests.iter().map(|row| row.id.0).collect()),
+        ("mails", "to_email", "detail", "subject_id", traces.requests.iter().map(|row| row.id.0).collect()),
+        ("mails", "to_email", "detail", "subject_id", invitations.iter().map(|id| id.0).collect()),
+        ("mails", "to_email", "detail", "user_id", vec![user.id.0]),
     ];
     for (table, email, words, id, ids) in letters {
-        for ids in ids.chunks(crate::db::ROWS_PER_STATEMENT) {
-            // What was written to them may name them too. Of what is about others' things, only what went to them.
-            let sql = Sql::new(format!("UPDATE {table} SET {words}{email} = '', {email}_key = ")).bind(nobody.as_str());
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            // What was written to them may name them too, and a mail server's answer their address. Of what is about others'
+            // things, only what went to them.
+            let sql = Sql::new(format!("UPDATE {table} SET {words} = NULL, {email} = '', {email}_key = ")).bind(nobody.as_str());
             let sql = sql.push(&format!(" WHERE {id} IN ")).list(ids.iter().copied());
             match (table, id) {
                 ("mails", "subject_id") => sql.push(" AND kind IN ('invitation', 'access_request')"),
@@ -246,6 +265,10 @@ async fn erase_letters(tx: &Tx, user: &user::Model, traces: &Traces, did: &impl 
             .await?;
         }
     }
+    // An invitation that was sent on to another address has left a mail to theirs.
+    let verified = user.email_verified_at.map(|_| user.email_key.as_str());
+    let sql = Sql::new("UPDATE mails SET detail = NULL, to_email = '', to_email_key = ").bind(nobody.as_str());
+    sql.push(" WHERE to_email_key = ").bind(verified).run(tx.db()).await?;
     let sql =
         Sql::new("UPDATE mails SET status = 'failed', detail = 'Not sent: nobody is there any more.' WHERE status = 'queued'");
     sql.push(" AND to_email_key = ").bind(nobody).run(tx.db()).await?;

@@ -5,7 +5,7 @@ use crate::{
     accounts,
     actor::{Actor, Caller, Seat, member_of},
     app::{App, Happening, Outgoing, Tx},
-    db::{Sql, by_id, insert_all, model, select},
+    db::{ROWS_PER_STATEMENT, Sql, by_id, insert_all, model, select},
     error::{Error, Result, UserError, UserErrorCode},
     identity,
     keys::{Keys, LinkOrId, Purpose},
@@ -162,25 +162,25 @@ fn letter(row: &invitation::Model, event: EventId) -> Outgoing<'_> {
 
 /// Writes down that these have expired (E6). Their accounts are held.
 pub async fn expire(tx: &Tx, rows: &[invitation::Model]) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let sql = Sql::new("UPDATE invitations SET status = 'expired', decided_at = expires_at WHERE id IN ")
-        .list(rows.iter().map(|row| row.id));
-    sql.run(tx.db()).await?;
-    for row in rows {
-        tx.append(Happening::by_itself(EventKind::InvitationExpired, row.id.0), [LogId::from(row.account_id)]);
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        let sql = Sql::new("UPDATE invitations SET status = 'expired', decided_at = expires_at WHERE id IN ");
+        sql.list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
+        for row in rows {
+            tx.append(Happening::by_itself(EventKind::InvitationExpired, row.id.0), [LogId::from(row.account_id)]);
+        }
     }
     Ok(())
 }
 
 /// Takes these back, for the reason that the event tells. Their accounts are held.
 pub async fn withdraw_all(tx: &Tx, rows: &[invitation::Model], did: &impl Fn(EventKind, Uuid) -> Happening) -> Result<()> {
-    let sql =
-        Sql::new("UPDATE invitations SET status = ").bind(InvitationStatus::Canceled).push(", decided_at = ").bind(tx.now());
-    sql.push(" WHERE status = 'pending' AND id IN ").list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
-    for row in rows {
-        tx.append(did(EventKind::InvitationCanceled, row.id.0), [LogId::from(row.account_id)]);
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        let sql = Sql::new("UPDATE invitations SET status = ").bind(InvitationStatus::Canceled).push(", decided_at = ");
+        let sql = sql.bind(tx.now()).push(" WHERE status = 'pending' AND id IN ").list(rows.iter().map(|row| row.id));
+        sql.run(tx.db()).await?;
+        for row in rows {
+            tx.append(did(EventKind::InvitationCanceled, row.id.0), [LogId::from(row.account_id)]);
+        }
     }
     Ok(())
 }
@@ -214,6 +214,10 @@ pub async fn resend_invitation(app: &App, caller: &Caller, id: InvitationId, ema
         let email = email.map(text::email).transpose();
         let email = email.map_err(|why| UserError::new(UserErrorCode::Invalid, why).at(["email"]))?;
         let email = email.filter(|email| email.key != row.email_key);
+        if email.is_none() && row.email.is_empty() {
+            let why = "The person whom it was sent to is gone. Invite another address.";
+            return Err(UserError::new(UserErrorCode::NotActive, why).at(["invitationId"]).into());
+        }
         not_too_soon(app, tx, &row).await?;
         check_again(app, tx, &actor, &row, email.as_ref()).await?;
         let (address, key) = email.map_or((row.email, row.email_key), |email| (email.address, email.key));

@@ -130,7 +130,7 @@ impl UsersMutation {
     /// Let a suspended user in again, as they were.
     #[needs(ops::REVOKE)]
     async fn reinstate_user(&self, ctx: &Context<'_>, input: SuspendUserInput) -> Answer<ReinstateUser> {
-        let done = ops::reinstate_user(ctx.app(), ctx.caller(), input.user_id).await.map(Outcome::Done);
+        let done = ops::reinstate_user(ctx.app(), ctx.caller(), input.user_id, input.dry_run.unwrap_or_default()).await;
         answer(seen(ctx, done).await.map(|(user, consequences)| ReinstateUser { user, consequences }))
     }
 

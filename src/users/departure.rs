@@ -5,7 +5,7 @@ use crate::{
     app::{Happening, Tx},
     connections::ending::NO_OTHER_WAY,
     consequences::{ConsequenceKind, Consequences},
-    db::Sql,
+    db::{ROWS_PER_STATEMENT, Sql},
     error::{Error, Fault, Result},
 };
 use entity::{AccountId, ApiKeyId, ConnectionId, EventId, LogId, MemberId, NodeId, UserId, event::EventKind};
@@ -117,7 +117,9 @@ impl Departure {
             tx.append(removed, [place.agency.into(), place.client.into()]);
         }
         let left: Vec<_> = self.memberships.iter().filter(|place| !place.owns).collect();
-        Sql::new("DELETE FROM members WHERE id IN ").list(left.iter().map(|place| place.id)).run(tx.db()).await?;
+        for left in left.chunks(ROWS_PER_STATEMENT) {
+            Sql::new("DELETE FROM members WHERE id IN ").list(left.iter().map(|place| place.id)).run(tx.db()).await?;
+        }
         // With no way left into an account, what they chose there goes.
         Sql::new("DELETE FROM email_opt_ins WHERE user_id = ").bind(self.user).push(NO_OTHER_WAY).run(tx.db()).await?;
         let told = left.into_iter().map(|place| {

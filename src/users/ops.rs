@@ -81,16 +81,19 @@ pub async fn suspend_user(app: &App, caller: &Caller, user: UserId, dry_run: boo
 }
 
 /// Lets a suspended user in again, as they were (U6).
-pub async fn reinstate_user(app: &App, caller: &Caller, user: UserId) -> Result<member::Model> {
+pub async fn reinstate_user(app: &App, caller: &Caller, user: UserId, dry_run: bool) -> Result<Outcome<member::Model>> {
     app.tx(async |tx| {
         let actor = tx.authorize(caller, REVOKE, vec![user.into()]).await?;
         let member = colleague(tx, &actor, user).await?;
         rules::may_take_access(actor.user.id, &member)?;
+        if dry_run {
+            return Ok(Outcome::Would(Consequences::default()));
+        }
         if member.suspended_at.is_some() {
             Sql::new("UPDATE members SET suspended_at = NULL WHERE id = ").bind(member.id).run(tx.db()).await?;
             tx.append(actor.did(EventKind::UserReinstated, member.id.0), [member.account_id.into(), user.into()]);
         }
-        changed(tx, &member).await
+        changed(tx, &member).await.map(Outcome::Done)
     })
     .await
 }

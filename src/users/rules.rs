@@ -45,6 +45,8 @@ pub fn may_leave(level: UserLevel) -> Result<(), UserError> {
 pub fn may_own(asker: UserId, target: &member::Model) -> Result<(), UserError> {
     let why = if target.user_id == asker {
         "Ownership is given to somebody else: ask the Owner or another Admin to transfer it to you."
+    } else if target.level == UserLevel::Owner {
+        "They own the account already."
     } else if target.level != UserLevel::Admin {
         "Ownership goes to an Admin: make them one first."
     } else if target.suspended_at.is_some() {
