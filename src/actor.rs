@@ -14,8 +14,10 @@ use crate::{
 };
 use chrono::TimeDelta;
 use entity::{
-    AccountId, ApiKeyId, LogId, Moment, SessionId, UserId, UserLevel, account, api_key, connection, event::EventKind, member,
-    session, user,
+    AccountId, ApiKeyId, LogId, Moment, SessionId, UserId, UserLevel, account, api_key,
+    connection::{self, ConnectionStatus},
+    event::EventKind,
+    member, session, user,
 };
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
 use std::{
@@ -84,7 +86,7 @@ pub enum Proof {
 }
 
 /// What no API key may do, whatever its level (I6): it outlives whoever signed in, and reads no mail.
-const NEVER_BY_KEY: [Permission; 5] = [
+pub const NEVER_BY_KEY: [Permission; 5] = [
     Permission::AddOrAccessApiKeys,
     Permission::RequireTwoFactorAuthentication,
     Permission::CloseAccount,
@@ -257,6 +259,8 @@ pub struct Seat {
     pub account: account::Model,
     /// What counts: through a connection, the lower of their level there and the ceiling.
     pub level: UserLevel,
+    /// Their level before a ceiling or a key lowers it. The agency's Owner has none of their own in a client's account.
+    pub full: UserLevel,
     /// The connection through which, when the account is a client's.
     pub via: Option<connection::Model>,
     /// Whether it is an API key that acts.
@@ -360,6 +364,13 @@ impl Actor {
         self.user.email_verified_at.map(|_| self.user.email_key.as_str())
     }
 
+    /// When what they do here ends by itself: the connection, or the API key.
+    pub fn ends_at(&self) -> Option<Moment> {
+        let key = if let Proof::ApiKey(key) = &self.proof { key.expires_at } else { None };
+        let via = self.seat.as_ref().and_then(|seat| seat.via.as_ref()).and_then(|via| via.ends_at);
+        [key, via].into_iter().flatten().min()
+    }
+
     /// The logs whose growth may change what they can do here.
     pub fn logs(&self) -> Vec<LogId> {
         let seat = self.seat.as_ref().map(|seat| seat.account.id.into());
@@ -377,15 +388,15 @@ impl Actor {
             ProofId::ApiKey(id) => sql.push("(k.expires_at IS NULL OR k.expires_at > ").bind(now).push(") AND k.id = ").bind(id),
         };
         let sql = sql.push(" AND u.id = ").bind(pass.user);
-        sql.one(db, |row| Self::of_row(row, pass)).await?.ok_or_else(|| Denied::Unauthenticated(gone).into())
+        sql.one(db, |row| Self::of_row(row, pass, now)).await?.ok_or_else(|| Denied::Unauthenticated(gone).into())
     }
 
-    fn of_row(row: &QueryResult, pass: &Pass) -> Result<Self, sea_orm::DbErr> {
+    fn of_row(row: &QueryResult, pass: &Pass, now: Moment) -> Result<Self, sea_orm::DbErr> {
         let proof = match pass.proof {
             ProofId::Session(_) => Proof::Session(model("s")(row)?),
             ProofId::ApiKey(_) => Proof::ApiKey(model("k")(row)?),
         };
-        let mut seat = Seat::of_row(row, pass.via)?;
+        let mut seat = Seat::of_row(row, pass.via, now)?;
         if let (Some(seat), Proof::ApiKey(key)) = (&mut seat, &proof) {
             (seat.level, seat.by_key) = (seat.level.min(key.level), true);
         }
@@ -435,18 +446,25 @@ const AGENCY_AND_PLACE: &str = " LEFT JOIN accounts g ON g.id = c.agency_id AND 
      WHERE ";
 
 impl Seat {
-    /// Reads an account with the right to it: as its member, or through the connection when `via` is given.
-    pub(crate) fn of_row(row: &QueryResult, via: Option<AccountId>) -> Result<Option<Self>, sea_orm::DbErr> {
+    /// One's own, as a direct user.
+    pub fn direct(account: account::Model, level: UserLevel) -> Self {
+        Self { account, level, full: level, via: None, by_key: false }
+    }
+
+    /// Reads an account with the right to it: as its member, or through the connection when `via` is given, unless its time is over.
+    pub(crate) fn of_row(row: &QueryResult, via: Option<AccountId>, now: Moment) -> Result<Option<Self>, sea_orm::DbErr> {
         let Some(account) = account::Model::from_query_result_optional(row, "a_")? else { return Ok(None) };
         let level = |column: &str| row.try_get::<Option<UserLevel>>("", column);
         if via.is_none() {
-            return Ok(level("m_level")?.map(|level| Self { account, level, via: None, by_key: false }));
+            return Ok(level("m_level")?.map(|level| Self::direct(account, level)));
         }
         let connection = connection::Model::from_query_result_optional(row, "c_")?;
         let (agency_level, place) = (level("am_level")?, level("p_level")?);
-        Ok(connection.and_then(|connection| {
+        let active = connection.filter(|connection| connection.status_at(now) == ConnectionStatus::Active);
+        Ok(active.and_then(|connection| {
             let level = level_through(connection.level?, agency_level, place)?;
-            Some(Self { account, level, via: Some(connection), by_key: false })
+            let full = if agency_level == Some(UserLevel::Owner) { UserLevel::Owner } else { place? };
+            Some(Self { account, level, full, via: Some(connection), by_key: false })
         }))
     }
 }

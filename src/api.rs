@@ -372,8 +372,24 @@ impl<'a> Asked<'a> {
 
     /// Whether a node's field is asked for, be it by `edges { node { … } }` or by `nodes { … }`.
     pub fn node(&self, field: &str) -> bool {
-        [self.0.field("edges").field("node"), self.0.field("nodes")].iter().any(|node| node.field(field).exists())
+        nodes(&self.0).iter().any(|node| node.field(field).exists())
     }
+
+    /// Whether that is asked for of what an edge's field leads to.
+    pub fn edge(&self, field: &str, of: &str) -> bool {
+        self.0.field("edges").field(field).field(of).exists()
+    }
+
+    /// Whether that is asked for, of what a field leads to, of the nodes of a list that the nodes have.
+    pub fn beyond(&self, list: &str, field: &str, of: &str) -> bool {
+        let lists = nodes(&self.0).map(|node| node.field(list));
+        lists.iter().flat_map(nodes).any(|node| node.field(field).field(of).exists())
+    }
+}
+
+/// What a query asks of a list's nodes, in both ways to them.
+fn nodes<'a>(list: &async_graphql::Lookahead<'a>) -> [async_graphql::Lookahead<'a>; 2] {
+    [list.field("edges").field("node"), list.field("nodes")]
 }
 
 #[cfg(test)]

@@ -315,6 +315,11 @@ impl Sql {
         Self { text: text.into(), values: Vec::new() }
     }
 
+    /// Begins with this text, in which `$1` and so on stand for these.
+    pub fn with(text: String, values: impl IntoIterator<Item = Value>) -> Self {
+        Self { text, values: values.into_iter().collect() }
+    }
+
     /// Adds text.
     #[must_use]
     pub fn push(mut self, text: &str) -> Self {
@@ -363,6 +368,14 @@ impl Sql {
 
     fn statement(self, backend: DbBackend) -> Statement {
         Statement::from_sql_and_values(backend, self.text, self.values)
+    }
+
+    /// How the database goes about it, in its own words, a line each: for tests that it uses its indexes.
+    pub async fn plan(mut self, db: &impl ConnectionTrait) -> Result<Vec<String>> {
+        let backend = db.get_database_backend();
+        let (explain, column) = if backend == DbBackend::Sqlite { ("EXPLAIN QUERY PLAN ", 3) } else { ("EXPLAIN ", 0) };
+        self.text.insert_str(0, explain);
+        self.all(db, |row| row.try_get_by_index(column)).await
     }
 
     /// All rows, each read by `read`.

@@ -86,6 +86,10 @@ user_error_codes! {
     CannotLeave
     /// That level is above one's own.
     LevelAboveOwn
+    /// That level is above the highest that the client allows on the connection.
+    LevelAboveConnection
+    /// That person is no direct user of the agency, or nobody at all.
+    NotAnAgencyUser
     /// Nobody takes the Owner's access: ownership is transferred first.
     OwnerCannotBeRevoked
     /// The Owner's level is only changed by transferring ownership.

@@ -2,10 +2,16 @@
 //!
 //! Exact under any concurrency, since who counts holds the account's log until what was counted is written.
 
-use crate::{db::Sql, error::Result};
+use crate::{
+    app::{App, Tx},
+    db::Sql,
+    error::{Result, UserError, UserErrorCode},
+    identity::rules::SENT_IN_A_DAY,
+};
 use chrono::TimeDelta;
-use entity::{AccountId, Moment};
+use entity::{AccountId, Moment, mail::MailKind};
 use sea_orm::ConnectionTrait;
+use uuid::Uuid;
 
 /// What "a day" is for every limit.
 pub const DAY: TimeDelta = TimeDelta::hours(24);
@@ -72,9 +78,48 @@ impl Rolling {
     }
 }
 
+/// When something that was mailed can be sent again, after the resends of which the latest come first (U3, C4): while its link
+/// stands, some time after the latest e-mail, the first one included; and at most [`SENT_IN_A_DAY`] times in any 24 hours.
+pub fn resend_at(standing_since: Option<Moment>, resent: &[Moment], interval: TimeDelta, now: Moment) -> Option<Moment> {
+    let after_latest = standing_since.map(|sent_at| sent_at + interval);
+    let after_day = resent.get(SENT_IN_A_DAY - 1).map(|at| *at + DAY);
+    after_latest.max(after_day).filter(|at| *at > now)
+}
+
+/// Refuses to send something again that was sent a moment ago, or too often in a day; `standing_since` is when the link was sent
+/// that stands, if one does.
+pub async fn not_too_soon(
+    app: &App,
+    tx: &Tx,
+    (kind, subject): (MailKind, Uuid),
+    standing_since: Option<Moment>,
+    field: &str,
+) -> Result<()> {
+    let sql = Sql::new("SELECT created_at FROM mails WHERE version > 1 AND kind = ").bind(kind);
+    let sql = sql.push(" AND subject_id = ").bind(subject).push(" ORDER BY created_at DESC LIMIT ");
+    let resent: Vec<Moment> = sql.push(&SENT_IN_A_DAY.to_string()).all(tx.db(), |row| row.try_get_by_index(0)).await?;
+    let Some(at) = resend_at(standing_since, &resent, app.config.resend_interval, tx.now()) else { return Ok(()) };
+    let why = "It was sent a moment ago, or five times again in a day. Ask them to look among the unwanted mails.";
+    Err(UserError::new(UserErrorCode::ResendTooSoon, why).at([field]).retry_at(at).into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// U3, C4: a minute after the latest while the link stands, five times in a day in any case.
+    #[test]
+    fn u3_when_it_can_be_sent_again() {
+        let (minute, at) = (TimeDelta::minutes(1), |minutes| Moment::UNIX_EPOCH + TimeDelta::minutes(minutes));
+        assert_eq!(resend_at(Some(at(10)), &[], minute, at(10)), Some(at(11)));
+        assert_eq!(resend_at(Some(at(10)), &[], minute, at(11)), None);
+        let five = [at(10), at(8), at(6), at(4), at(2)];
+        assert_eq!(resend_at(Some(at(10)), &five[..4], minute, at(11)), None);
+        assert_eq!(resend_at(Some(at(10)), &five, minute, at(11)), Some(at(2) + DAY));
+        assert_eq!(resend_at(Some(at(10)), &five, minute, at(2) + DAY), None);
+        assert_eq!(resend_at(None, &[], minute, at(10)), None, "no link stands");
+        assert_eq!(resend_at(None, &five, minute, at(11)), Some(at(2) + DAY));
+    }
 
     /// U1, C2: any 24 hours, rolling.
     #[test]

@@ -1,4 +1,5 @@
-//! The sweeper: writes down what has expired, so that its event follows within a minute (E6).
+//! The sweeper: writes down what has expired or ended by itself, so that its event follows within a minute (E6), and reminds of what
+//! will.
 //!
 //! Nothing waits for it: a request or invitation counts as expired from its moment on, whoever looks. Each row is read again
 //! with its account held, so however many replicas sweep, the event comes once.
@@ -42,6 +43,8 @@ pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
 pub async fn sweep(app: &App) -> Result<()> {
     while batch(app, due::<connection::Entity>(app).await?, connection).await {}
     while batch(app, due::<invitation::Entity>(app).await?, invitation).await {}
+    while batch(app, active_until(app, "ends_at").await?, ended).await {}
+    while batch(app, active_until(app, "remind_at").await?, ending).await {}
     batch(app, unverified(app).await?, unverified_user).await;
     Ok(())
 }
@@ -56,6 +59,20 @@ async fn unverified(app: &App) -> Result<Vec<UserId>> {
 
 async fn unverified_user(app: &App, id: &UserId) -> Result<()> {
     identity::erasure::erase_unverified(app, *id).await.map(drop)
+}
+
+/// Active connections of which a moment has come.
+async fn active_until(app: &App, moment: &str) -> Result<Vec<connection::Model>> {
+    let sql = select::<connection::Entity>("c").push(&format!(" WHERE c.status = 'active' AND c.{moment} <= ")).bind(app.now());
+    sql.push(&format!(" ORDER BY c.{moment} LIMIT {BATCH}")).all(app.reader(), model("c")).await
+}
+
+async fn ended(app: &App, row: &connection::Model) -> Result<()> {
+    connections::term::end(app, row).await
+}
+
+async fn ending(app: &App, row: &connection::Model) -> Result<()> {
+    connections::term::remind(app, row).await
 }
 
 async fn due<E: EntityTrait>(app: &App) -> Result<Vec<E::Model>> {
@@ -77,8 +94,8 @@ async fn batch<R>(app: &App, rows: Vec<R>, sweep: impl AsyncFn(&App, &R) -> Resu
 
 async fn connection(app: &App, row: &connection::Model) -> Result<()> {
     app.tx(async |tx| {
-        let addressed = connections::ops::addressed_users(tx.db(), [row.client_email_key.as_str()].into_iter()).await?;
-        tx.hold([LogId::from(row.agency_id)].into_iter().chain(addressed.into_values().map(LogId::from)).collect()).await?;
+        let addressed = connections::ops::Addressed::by(tx.db(), std::slice::from_ref(row)).await?;
+        tx.hold([LogId::from(row.agency_id)].into_iter().chain(addressed.logs()).collect()).await?;
         let row = by_id::<connection::Entity>(tx.db(), row.id).await?;
         let expired =
             row.filter(|row| row.status == ConnectionStatus::Pending && row.status_at(tx.now()) == ConnectionStatus::Expired);

@@ -117,26 +117,39 @@ async fn threat_45_foreign_ids(app: &TestApp) {
         ("acceptInvitation.invitationId", "acceptInvitation(input: {invitationId: $i})"),
         ("addClientUser.connectionId", "addClientUser(input: {connectionId: $i, username: \"sam\", level: VIEWER})"),
         ("approveClientRequest.connectionId", "approveClientRequest(input: {connectionId: $i, level: ADMIN})"),
+        ("blockAgency.connectionId", "blockAgency(input: {connectionId: $i})"),
+        ("cancelClientRequest.connectionId", "cancelClientRequest(input: {connectionId: $i})"),
         ("cancelInvitation.invitationId", "cancelInvitation(input: {invitationId: $i})"),
         ("declineClientRequest.connectionId", "declineClientRequest(input: {connectionId: $i})"),
         ("declineInvitation.invitationId", "declineInvitation(input: {invitationId: $i})"),
         ("endClientConnection.connectionId", "endClientConnection(input: {connectionId: $i})"),
+        (
+            "removeClientUser.connectionId",
+            "removeClientUser(input: {connectionId: $i, userId: \"user_00000000000000000000000001\"})",
+        ),
+        ("resendClientRequest.connectionId", "resendClientRequest(input: {connectionId: $i})"),
         ("resendInvitation.invitationId", "resendInvitation(input: {invitationId: $i})"),
         ("reinstateUser.userId", "reinstateUser(input: {userId: $i})"),
         ("revokeApiKey.apiKeyId", "revokeApiKey(input: {apiKeyId: $i})"),
         ("revokeSession.sessionId", "revokeSession(input: {sessionId: $i})"),
         ("revokeUser.userId", "revokeUser(input: {userId: $i})"),
+        ("setClientUserLevel.connectionId", "setClientUserLevel(input: {connectionId: $i, username: \"sam\", level: VIEWER})"),
         ("setConnectionLevel.connectionId", "setConnectionLevel(input: {connectionId: $i, level: ADMIN})"),
         ("setUserLevel.userId", "setUserLevel(input: {userId: $i, level: VIEWER})"),
         ("suspendUser.userId", "suspendUser(input: {userId: $i})"),
         ("switchAccount.accountId", "switchAccount(input: {accountId: $i})"),
         ("transferOwnership.userId", "transferOwnership(input: {userId: $i})"),
+        ("unblockAgency.agencyId", "unblockAgency(input: {agencyId: $i})"),
     ];
     // What is only compared with where the request acts, or chooses among one's own ways in after a password or a token.
+    // Of an agency's users, whoever is none is refused as nobody is: c7_a_colleague_is_added.
     let compared = [
+        "addClientUser.userId",
         "approveClientRequest.accountId",
         "closeAccount.accountId",
         "refreshSession.accountId",
+        "removeClientUser.userId",
+        "setClientUserLevel.userId",
         "signIn.accountId",
         "switchAccount.connectionId",
         "transferOwnership.accountId",
@@ -147,7 +160,11 @@ async fn threat_45_foreign_ids(app: &TestApp) {
     assert!(without.is_empty(), "no row for {without:?}");
     let mutations = rows.iter().filter(|(name, _)| taken.contains(*name)).map(|(name, call)| {
         let thing = name.split('.').nth(1).unwrap().strip_suffix("Id").unwrap();
-        let prefix = if thing == "apiKey" { "apikey" } else { thing };
+        let prefix = match thing {
+            "apiKey" => "apikey",
+            "agency" => "account",
+            thing => thing,
+        };
         (format!("{call} {{ userErrors {{ code }} }}"), foreign(prefix))
     });
     for (mutation, id) in mutations {

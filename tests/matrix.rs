@@ -68,12 +68,14 @@ async fn l1_the_matrix_is_the_csv(app: &TestApp) {
     assert_eq!(sms.payload().as_array().unwrap().len(), 3);
 }
 
-/// What the API says of every permission to somebody, three ways, which must agree.
-async fn told(person: &Person<'_>) -> BTreeMap<String, bool> {
+/// What the API says of every permission to somebody, three ways, which must agree, and what decided.
+async fn told(person: &Person<'_>) -> BTreeMap<String, (bool, String)> {
     let fields: String = MATRIX
         .iter()
         .map(|row| row.permission.name())
-        .map(|name| format!("c{name}: can(permission: {name}) e{name}: explain(permission: {name}) {{ allowed reason }} "))
+        .map(|name| {
+            format!("c{name}: can(permission: {name}) e{name}: explain(permission: {name}) {{ allowed decidedBy reason }} ")
+        })
         .collect();
     let reply = person.ask(&format!("{{ viewer {{ permissions {fields} }} }}"), Value::Null).await;
     let viewer = reply.payload();
@@ -83,7 +85,7 @@ async fn told(person: &Person<'_>) -> BTreeMap<String, bool> {
         let explained = &viewer[format!("e{name}")];
         assert_eq!((can, explained["allowed"].as_bool().unwrap()), (permissions.contains(name.as_str()), can), "{name}");
         assert!(!explained["reason"].as_str().unwrap().is_empty());
-        (name, can)
+        (name, (can, explained["decidedBy"].as_str().unwrap().to_owned()))
     });
     told.collect()
 }
@@ -99,18 +101,53 @@ async fn threat_46_every_cell_at_every_level(app: &TestApp) {
     for (level, person) in &people {
         let told = told(person).await;
         for line in lines() {
-            assert_eq!(told[&line.permission], line.levels.contains(level), "{level} {}", line.permission);
+            assert_eq!(told[&line.permission], (line.levels.contains(level), "LEVEL".to_owned()), "{level} {}", line.permission);
         }
     }
+    // Through a connection: the Owner at the ceiling, and somebody with a place at every level.
     let connection = owner.connect(&client, "ADMIN").await;
-    let there = owner.acting_in(&client.account).await;
-    for ceiling in &LEVELS[1..] {
-        client.set_level(&connection, ceiling).await.ok();
-        let told = told(&there).await;
-        for line in lines() {
-            let allowed = line.levels.contains(ceiling) && !line.direct_users_only;
-            assert_eq!(told[&line.permission], allowed, "through a connection as {ceiling}: {}", line.permission);
+    let guest = people[1].1.clone();
+    let give = async |mutation: &str, level: &str| {
+        let query = format!(
+            "mutation($c: ID!, $u: ID!, $l: UserLevel!) {{ {mutation}(input: {{connectionId: $c, userId: $u, level: $l}}) {{ userErrors {{ code }} }} }}"
+        );
+        owner.ask(&query, json!({ "c": connection, "u": guest.id, "l": level })).await.ok();
+    };
+    give("addClientUser", "ADMIN").await;
+    let [owner_there, guest_there] = [owner.acting_in(&client.account).await, guest.acting_in(&client.account).await];
+    for place in &LEVELS[1..] {
+        client.set_level(&connection, "ADMIN").await.ok();
+        give("setClientUserLevel", place).await;
+        for ceiling in &LEVELS[1..] {
+            client.set_level(&connection, ceiling).await.ok();
+            for (there, own) in [(&owner_there, "OWNER"), (&guest_there, *place)] {
+                let told = told(there).await;
+                for line in lines() {
+                    let has = |level: &str| line.levels.contains(&level);
+                    let term = match () {
+                        () if line.direct_users_only => "DIRECT_USERS_ONLY",
+                        () if has(own) && !has(ceiling) => "CEILING",
+                        () => "LEVEL",
+                    };
+                    let allowed = has(own) && has(ceiling) && !line.direct_users_only;
+                    let what = format!("{own} through a connection up to {ceiling}: {}", line.permission);
+                    assert_eq!(told[&line.permission], (allowed, term.to_owned()), "{what}");
+                }
+            }
         }
+    }
+    // By API key, and where two-factor is missing.
+    client.set_level(&connection, "ADMIN").await.ok();
+    let key = "mutation { createApiKey(input: {name: \"x\", level: VIEWER}) { secret userErrors { code } } }";
+    let secret = owner.ask(key, Value::Null).await.payload()["secret"].as_str().unwrap().to_owned();
+    let by_key = Person { token: secret, ..owner.clone() };
+    for (permission, (allowed, term)) in told(&by_key).await {
+        assert_eq!(term, if allowed { "LEVEL" } else { "API_KEY" }, "{permission}");
+    }
+    crate::two_factor::protect(&client).await;
+    client.ask("mutation { requireTwoFactor(input: {required: true}) { userErrors { code } } }", Value::Null).await.ok();
+    for (permission, told) in told(&owner_there).await {
+        assert_eq!(told, (false, "TWO_FACTOR".to_owned()), "{permission}");
     }
 }
 
@@ -137,6 +174,7 @@ fn shown(type_name: &str) -> BTreeMap<String, Option<String>> {
 }
 
 /// How each mutation is called, with ids that name nothing. Public ones have no row; a new mutation without one fails the test.
+#[expect(clippy::too_many_lines, reason = "it is a table, with a row for each mutation")]
 fn calls() -> BTreeMap<&'static str, Option<&'static str>> {
     let (account, connection) = ("account_00000000000000000000000001", "connection_00000000000000000000000001");
     let user = "user_00000000000000000000000001";
@@ -215,6 +253,35 @@ fn calls() -> BTreeMap<&'static str, Option<&'static str>> {
             "endClientConnection",
             text(format!("endClientConnection(input: {{connectionId: \"{connection}\"}}) {{ userErrors {{ code }} }}")),
         ),
+        ("disableClientAccess", Some("disableClientAccess(input: {dryRun: true}) { userErrors { code } }")),
+        (
+            "resendClientRequest",
+            text(format!("resendClientRequest(input: {{connectionId: \"{connection}\"}}) {{ userErrors {{ code }} }}")),
+        ),
+        (
+            "cancelClientRequest",
+            text(format!("cancelClientRequest(input: {{connectionId: \"{connection}\"}}) {{ userErrors {{ code }} }}")),
+        ),
+        (
+            "addClientUser",
+            text(format!(
+                "addClientUser(input: {{connectionId: \"{connection}\", username: \"x\", level: VIEWER}}) {{ userErrors {{ code }} }}"
+            )),
+        ),
+        (
+            "setClientUserLevel",
+            text(format!(
+                "setClientUserLevel(input: {{connectionId: \"{connection}\", username: \"x\", level: VIEWER}}) {{ userErrors {{ code }} }}"
+            )),
+        ),
+        (
+            "removeClientUser",
+            text(format!(
+                "removeClientUser(input: {{connectionId: \"{connection}\", userId: \"{user}\"}}) {{ userErrors {{ code }} }}"
+            )),
+        ),
+        ("blockAgency", Some("blockAgency(input: {token: \"x\"}) { userErrors { code } }")),
+        ("unblockAgency", text(format!("unblockAgency(input: {{agencyId: \"{account}\"}}) {{ userErrors {{ code }} }}"))),
     ])
 }
 

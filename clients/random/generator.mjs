@@ -5,7 +5,7 @@ import {
 import { literal, value, written } from './values.mjs';
 
 /** What ends sessions and connections would soon leave nothing to ask about, if it were as frequent as what begins them. */
-const WEIGHTS = { deleteUser: 0.02, closeAccount: 0.05, leaveAccount: 0.05, revokeUser: 0.2, suspendUser: 0.2, transferOwnership: 0.2, changePassword: 0.2, revokeOtherSessions: 0.1, requestClientAccess: 3, approveClientRequest: 2, setConnectionLevel: 2, signOut: 0.1, endClientConnection: 0.2, declineClientRequest: 0.2, refreshSession: 0.3, signIn: 0.3, signUp: 0.3, changePlan: 0.5 };
+const WEIGHTS = { deleteUser: 0.02, closeAccount: 0.05, leaveAccount: 0.05, revokeUser: 0.2, suspendUser: 0.2, transferOwnership: 0.2, changePassword: 0.2, revokeOtherSessions: 0.1, requestClientAccess: 3, approveClientRequest: 2, setConnectionLevel: 2, signOut: 0.1, endClientConnection: 0.2, disableClientAccess: 0.05, cancelClientRequest: 0.3, removeClientUser: 0.3, blockAgency: 0.2, declineClientRequest: 0.2, refreshSession: 0.3, signIn: 0.3, signUp: 0.3, changePlan: 0.5 };
 
 /** Makes one operation: `{ kind, query, variables, operationName, document }`. */
 export function operation(schema, chance, pool, kind) {

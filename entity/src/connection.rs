@@ -42,13 +42,20 @@ pub struct Model {
     pub decided_at: Option<Moment>,
     /// When the access ended.
     pub ended_at: Option<Moment>,
+    /// When it ends by itself; never, unless the client said so.
+    pub ends_at: Option<Moment>,
+    /// When both sides are to be reminded of that; none once they were.
+    pub remind_at: Option<Moment>,
+    /// Whether nothing of the request goes to whom it was addressed to, since the client blocks the agency.
+    pub silenced: bool,
 }
 
 impl Model {
-    /// The status as it is at `now`: expiry is true from its moment on (E6).
+    /// The status as it is at `now`: expiry and an end that was agreed on are true from their moment on (E6).
     pub fn status_at(&self, now: Moment) -> ConnectionStatus {
         match self.status {
             ConnectionStatus::Pending if now >= self.expires_at => ConnectionStatus::Expired,
+            ConnectionStatus::Active if self.ends_at.is_some_and(|ends_at| now >= ends_at) => ConnectionStatus::Ended,
             status => status,
         }
     }
@@ -64,11 +71,30 @@ pub enum Side {
 }
 
 impl Side {
-    /// As the event of an end keeps it.
+    /// In lists' names and events.
     pub fn name(self) -> &'static str {
         match self {
             Self::Agency => "agency",
             Self::Client => "client",
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// One side ended it.
+    By(Side),
+    /// Its time was over.
+    ByItself,
+}
+
+impl Ended {
+    /// As the event keeps it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::By(side) => side.name(),
+            Self::ByItself => "time",
         }
     }
 }

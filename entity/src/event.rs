@@ -176,10 +176,26 @@ kinds! {
     ClientAccessCanceled Connection "client_access_canceled";
     /// Nobody answered a request for access in time.
     ClientAccessExpired Connection "client_access_expired";
+    /// A request for access was sent again, with a new link.
+    ClientAccessResent Connection "client_access_resent";
+    /// An agency's user has a place on a connection.
+    ClientUserAdded Connection "client_user_added";
+    /// An agency's user has another level on a connection.
+    ClientUserLevelChanged Connection "client_user_level_changed";
     /// An agency's user has no place on a connection any more.
     ClientUserRemoved Connection "client_user_removed";
     /// A client changed the highest level that an agency gets.
     ClientAccessLevelChanged Connection "client_access_level_changed";
-    /// One side ended an agency's access.
+    /// A client changed until when an agency's access lasts.
+    ClientAccessUntilChanged Connection "client_access_until_changed";
+    /// An agency's access ends by itself in a week.
+    ClientAccessEnding Connection "client_access_ending";
+    /// One side ended an agency's access, or its time is over.
     ClientAccessEnded Connection "client_access_ended";
+    /// The account left the partner program, and asks for no access any more.
+    ClientAccessDisabled Account "client_access_disabled";
+    /// A client hears nothing any more of what an agency asks.
+    AgencyBlocked Account "agency_blocked";
+    /// An agency can ask a client again.
+    AgencyUnblocked Account "agency_unblocked";
 }

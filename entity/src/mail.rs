@@ -63,8 +63,10 @@ pub enum MailKind {
     AccessApproved,
     /// A client turned your agency down.
     AccessDeclined,
-    /// The other side ended a connection.
+    /// The other side ended a connection, or its time is over.
     ConnectionEnded,
+    /// A connection ends by itself in a week.
+    ConnectionEnding,
     /// Take another password by this link.
     ResetPassword,
     /// Your password was changed.

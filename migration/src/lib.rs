@@ -1,22 +1,28 @@
 //! The migrations, oldest first, and the few lines that apply what is missing.
 //!
-//! The SQL is the same for SQLite and PostgreSQL: plain types that both take, partial indexes, deferred keys. A migration
-//! only adds, so that replicas of the version before can still run; there is no way down, since a backup is the way down.
+//! The SQL is the same for SQLite and PostgreSQL: plain types that both take, partial indexes, deferred keys; all but triggers,
+//! which each has in its own words. A migration only adds, so that replicas of the version before can still run; there is no way down, since a backup is the way down.
 //! Everything missing is applied in one transaction, under a lock that a second replica waits for.
 
 mod m0001_the_first_tables;
 mod m0002_identity;
 mod m0003_users_and_levels;
+mod m0004_agencies_and_clients;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 
-/// Every migration: its name and its SQL.
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("0001_the_first_tables", m0001_the_first_tables::SQL),
-    ("0002_identity", m0002_identity::SQL),
-    ("0003_users_and_levels", m0003_users_and_levels::SQL),
+/// Every migration: its name, its SQL, and what is said differently to SQLite and to PostgreSQL.
+const MIGRATIONS: &[(&str, &str, [&str; 2])] = &[
+    ("0001_the_first_tables", m0001_the_first_tables::SQL, ["", ""]),
+    ("0002_identity", m0002_identity::SQL, ["", ""]),
+    ("0003_users_and_levels", m0003_users_and_levels::SQL, ["", ""]),
+    (
+        "0004_agencies_and_clients",
+        m0004_agencies_and_clients::SQL,
+        [m0004_agencies_and_clients::SQLITE, m0004_agencies_and_clients::POSTGRES],
+    ),
 ];
 
 /// Any number, the same in every replica: who holds it migrates.
@@ -27,14 +33,16 @@ const LOCK: i64 = 0x6b65_7968_6f6c_6465;
 pub async fn up(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
     let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
     let tx = db.begin_with_options(options).await?;
-    if tx.get_database_backend() == DbBackend::Postgres {
+    let postgres = tx.get_database_backend() == DbBackend::Postgres;
+    if postgres {
         tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     }
     tx.execute_unprepared("CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY)").await?;
     let done = applied(&tx).await?;
     let mut applied = Vec::new();
-    for (name, sql) in MIGRATIONS.iter().filter(|(name, _)| !done.iter().any(|done| done == name)) {
+    for (name, sql, own) in MIGRATIONS.iter().filter(|(name, ..)| !done.iter().any(|done| done == name)) {
         tx.execute_unprepared(sql).await?;
+        tx.execute_unprepared(own[usize::from(postgres)]).await?;
         tx.execute_unprepared(&format!("INSERT INTO migrations (name) VALUES ('{name}')")).await?;
         applied.push(*name);
     }
@@ -46,9 +54,9 @@ pub async fn up(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
 pub async fn missing(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
     let Ok(done) = applied(db).await else {
         // Without tables all is missing; without a database this fails too.
-        return db.execute_unprepared("SELECT 1").await.map(|_| MIGRATIONS.iter().map(|(name, _)| *name).collect());
+        return db.execute_unprepared("SELECT 1").await.map(|_| MIGRATIONS.iter().map(|(name, ..)| *name).collect());
     };
-    Ok(MIGRATIONS.iter().map(|(name, _)| *name).filter(|name| !done.iter().any(|done| done == name)).collect())
+    Ok(MIGRATIONS.iter().map(|(name, ..)| *name).filter(|name| !done.iter().any(|done| done == name)).collect())
 }
 
 async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {

@@ -4,7 +4,7 @@ use crate::{
     actor::Actor,
     api::{Ask, Connection, Guarded, PageArgs},
     api_keys::api::{self as api_keys, ApiKeyEdge},
-    connections::{self, api::ClientConnectionEdge},
+    connections::{self, api::ClientConnectionEdge, guests::AgencyBlockEdge, view::ConnectionUserEdge},
     db::{Sql, model, select},
     error::Result,
     events::{
@@ -258,6 +258,37 @@ impl Account {
     ) -> async_graphql::Result<Connection<ClientConnectionEdge>> {
         let page = PageArgs { first, after, last, before };
         Ok(connections::api::list(ctx, self.row.id, Side::Client, &page, status.as_deref(), None).await?)
+    }
+
+    /// Everyone who can act here through an agency's connection, the one last added first; who acts here so sees those of their
+    /// own. An agency's Owner, who needs no place, has one here at the connection's level.
+    #[needs(ViewUsers)]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    async fn agency_users(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> async_graphql::Result<Connection<ConnectionUserEdge>> {
+        let page = PageArgs { first, after, last, before };
+        Ok(connections::guests::list(ctx, self.row.id, &page).await?)
+    }
+
+    /// The agencies that this account hears nothing of, since it blocks them.
+    #[needs(DecideClientAccess)]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    async fn blocked_agencies(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> async_graphql::Result<Connection<AgencyBlockEdge>> {
+        let page = PageArgs { first, after, last, before };
+        Ok(connections::guests::blocked(ctx, self.row.id, &page).await?)
     }
 
     /// Client accounts requested in the last 24 hours, against the limit.

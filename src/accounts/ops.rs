@@ -32,7 +32,7 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
     account::Entity::insert(account.clone().into_active_model()).exec_without_returning(tx.db()).await?;
     add_member(tx, id, owner, UserLevel::Owner).await?;
     tx.append(Happening::by(owner.id, None, EventKind::AccountOpened, id.0), [id.into(), owner.id.into()]);
-    Ok(Seat { account, level: UserLevel::Owner, via: None, by_key: false })
+    Ok(Seat::direct(account, UserLevel::Owner))
 }
 
 /// Gives a user a place in an account. Who calls has checked seats and levels.

@@ -10,7 +10,7 @@ use crate::{
     text,
 };
 use chrono::TimeDelta;
-use entity::{AccountId, ApiKeyId, Moment, UserId, UserLevel, api_key, event::EventKind, mail::MailKind};
+use entity::{ApiKeyId, Moment, UserId, UserLevel, api_key, event::EventKind, mail::MailKind};
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 
 /// How many keys an account can have.
@@ -126,12 +126,5 @@ async fn delete(tx: &Tx, actor: &Actor, keys: Vec<api_key::Model>) -> Result<()>
 /// Deletes all that a user made, wherever it acts. What becomes of the user says it in the log.
 pub async fn delete_of_user(tx: &Tx, user: UserId) -> Result<()> {
     Sql::new("DELETE FROM api_keys WHERE user_id = ").bind(user).run(tx.db()).await?;
-    Ok(())
-}
-
-/// Deletes all that act in a client's account through an agency's connection (C9). The connection's end says it in the log.
-pub async fn delete_through(tx: &Tx, client: AccountId, agency: AccountId) -> Result<()> {
-    let sql = Sql::new("DELETE FROM api_keys WHERE account_id = ").bind(client).push(" AND via_id = ").bind(agency);
-    sql.run(tx.db()).await?;
     Ok(())
 }

@@ -1,22 +1,25 @@
 //! Connections in the API: lists, previews and mutations. What a connection shows stands in `view`, subscriptions in `listen`.
 
 use super::{
+    block,
     decide::{self, Approval},
     ops::{self, Request},
-    view::{ClientConnection, Wants, view},
+    places::{self, Whom},
+    view::{AgencyProfile, ClientConnection, Wants, view},
 };
 use crate::{
     accounts::api::{self as accounts, Account},
     api::{Answer, Ask, Asked, Connection, Edge, PageArgs, answer, answer_each, by_link, cursor_id},
     app::App,
+    consequences::{Consequence, Outcome},
     db::{Sql, by_id, contains, model, select},
     error::{Result, UserError},
     keys::{Keys, LinkOrId, Purpose},
     users,
 };
-use async_graphql::{Context, InputObject, Object, SimpleObject};
+use async_graphql::{Context, InputObject, MaybeUndefined, Object, SimpleObject};
 use entity::{
-    AccountId, ConnectionId, Moment, UserLevel, account,
+    AccountId, ConnectionId, Moment, UserId, UserLevel, account,
     connection::{self, ConnectionStatus, Side},
 };
 use guarded::guarded;
@@ -58,10 +61,11 @@ pub async fn list(
             Side::Client => sql.push(" WHERE c.client_id = ").bind(account),
         };
         let sql = match status {
-            // A pending one whose time is over counts as expired, whether or not it was written down yet (E6).
+            // One whose time is over counts as expired or ended, whether or not it was written down yet (E6).
             Some(status) => {
                 let sql = sql.push(" AND CASE WHEN c.status = 'pending' AND c.expires_at <= ").bind(now);
-                sql.push(" THEN 'expired' ELSE c.status END IN ").distinct(status)
+                let sql = sql.push(" THEN 'expired' WHEN c.status = 'active' AND c.ends_at <= ").bind(now);
+                sql.push(" THEN 'ended' ELSE c.status END IN ").distinct(status)
             }
             None => sql,
         };
@@ -80,7 +84,10 @@ pub async fn of_viewer(ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<
     let key = ctx.actor().await?.verified_email_key().map(str::to_owned);
     let now = ctx.app().now();
     let scope = |sql: Sql| {
-        sql.push(" WHERE c.status = 'pending' AND c.expires_at > ").bind(now).push(" AND c.client_email_key = ").bind(key.clone())
+        sql.push(" WHERE c.status = 'pending' AND c.expires_at > ")
+            .bind(now)
+            .push(" AND NOT c.silenced AND c.client_email_key = ")
+            .bind(key.clone())
     };
     page_of(ctx, page, "one's access requests", scope).await
 }
@@ -127,6 +134,8 @@ pub struct AccessRequestPreview {
     message: Option<String>,
     /// Until when the request can be answered.
     expires_at: Moment,
+    /// What there is to know of who asks, before they are let in.
+    agency_profile: Option<AgencyProfile>,
 }
 
 /// What is asked of connections.
@@ -153,6 +162,7 @@ async fn preview(app: &App, token: &str) -> Result<Option<AccessRequestPreview>>
     };
     let Some(row) = row.filter(valid) else { return Ok(None) };
     let agency = accounts::load(app.reader(), None, vec![row.agency_id]).await?.remove(&row.agency_id);
+    let agency_profile = AgencyProfile::load(app, std::slice::from_ref(&row)).await?.remove(&row.id);
     let requester = users::load(app.reader(), None, vec![row.requested_by]).await?.remove(&row.requested_by);
     Ok(agency.map(|agency| AccessRequestPreview {
         id: row.id,
@@ -161,6 +171,7 @@ async fn preview(app: &App, token: &str) -> Result<Option<AccessRequestPreview>>
         requested_level: row.requested_level,
         message: row.message,
         expires_at: row.expires_at,
+        agency_profile,
     }))
 }
 
@@ -180,6 +191,64 @@ pub struct RequestClientAccessInput {
 pub struct ClientConnectionIdInput {
     /// Its id.
     connection_id: ConnectionId,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// Leaving the partner program.
+#[derive(InputObject)]
+pub struct DisableClientAccessInput {
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// A place for one of the agency's users on a client's connection.
+#[derive(InputObject)]
+pub struct ClientUserInput {
+    /// The connection.
+    connection_id: ConnectionId,
+    /// One of the two: a user of the agency,
+    user_id: Option<UserId>,
+    /// or their username.
+    username: Option<String>,
+    /// Their level there: at most the connection's, and at most one's own unless one is the agency's Owner or an Admin.
+    level: UserLevel,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// Whose place on a client's connection is taken.
+#[derive(InputObject)]
+pub struct RemoveClientUserInput {
+    /// The connection.
+    connection_id: ConnectionId,
+    /// The user.
+    user_id: UserId,
+    /// Make the same checks, change nothing, and tell what would end.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// An agency that the account wants to hear nothing of any more.
+#[derive(InputObject)]
+pub struct BlockAgencyInput {
+    /// One of the two: the token of a request's link,
+    token: Option<String>,
+    /// or the id of a request to the viewer's verified address, or of a connection of the account.
+    connection_id: Option<ConnectionId>,
+    /// Make the same checks, and change nothing.
+    #[graphql(default_with = "Some(false)")]
+    dry_run: Option<bool>,
+}
+
+/// An agency that may ask again.
+#[derive(InputObject)]
+pub struct UnblockAgencyInput {
+    /// The agency.
+    agency_id: AccountId,
 }
 
 /// An approval.
@@ -193,6 +262,8 @@ pub struct ApproveClientRequestInput {
     connection_id: Option<ConnectionId>,
     /// The highest level that anyone of the agency gets.
     level: UserLevel,
+    /// When the access ends by itself; both sides are reminded a week before. Without it, it lasts until somebody ends it.
+    until: Option<Moment>,
 }
 
 /// An answer to a request for access.
@@ -211,6 +282,8 @@ pub struct SetConnectionLevelInput {
     connection_id: ConnectionId,
     /// The highest level that anyone of the agency gets from now on.
     level: UserLevel,
+    /// When the access ends by itself; null for never. Left out, it stays as it is.
+    until: MaybeUndefined<Moment>,
 }
 
 /// What `joinPartnerProgram` changed.
@@ -227,6 +300,34 @@ pub struct JoinPartnerProgram {
 pub struct EnableClientAccess {
     /// The account, which may ask for access now.
     account: Option<Account>,
+}
+
+/// What `disableClientAccess` changed.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct DisableClientAccess {
+    /// The account, which is no agency any more.
+    account: Option<Account>,
+    /// What would end; null unless it was a dry run.
+    consequences: Option<Vec<Consequence>>,
+}
+
+/// What `blockAgency` changed.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct BlockAgency {
+    /// The agency, of which the account hears nothing any more.
+    agency: Option<Account>,
+    /// Nothing ends with it; null unless it was a dry run.
+    consequences: Option<Vec<Consequence>>,
+}
+
+/// What `unblockAgency` changed.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct UnblockAgency {
+    /// The agency, which may ask again.
+    agency: Option<Account>,
 }
 
 /// What `requestClientAccess` made.
@@ -249,7 +350,25 @@ macro_rules! one_connection {
     )* };
 }
 
-one_connection! { ApproveClientRequest DeclineClientRequest SetConnectionLevel EndClientConnection }
+one_connection! { ApproveClientRequest DeclineClientRequest SetConnectionLevel }
+
+macro_rules! one_connection_or_what_would {
+    ($($name:ident)*) => { $(
+        /// What a change to a connection leaves.
+        #[derive(Default, SimpleObject)]
+        #[graphql(serial)]
+        pub struct $name {
+            /// The connection as it is now.
+            connection: Option<ClientConnection>,
+            /// What would end; null unless it was a dry run.
+            consequences: Option<Vec<Consequence>>,
+        }
+    )* };
+}
+
+one_connection_or_what_would! {
+    ResendClientRequest CancelClientRequest EndClientConnection AddClientUser SetClientUserLevel RemoveClientUser
+}
 
 /// What can be done with connections.
 #[derive(Default)]
@@ -272,6 +391,20 @@ impl ConnectionsMutation {
         answer(enabled.map(|row| EnableClientAccess { account: Some(Account::changed(row)) }))
     }
 
+    /// Leave the partner program: all clients are let go at once, pending requests are taken back, and no more can be asked.
+    #[needs(ops::JOIN_PARTNER_PROGRAM)]
+    async fn disable_client_access(
+        &self,
+        ctx: &Context<'_>,
+        input: Option<DisableClientAccessInput>,
+    ) -> Answer<DisableClientAccess> {
+        let dry_run = input.and_then(|input| input.dry_run).unwrap_or_default();
+        answer(ops::disable_client_access(ctx.app(), ctx.caller(), dry_run).await.map(|done| {
+            let (row, consequences) = done.split();
+            DisableClientAccess { account: row.map(Account::changed), consequences }
+        }))
+    }
+
     /// Ask clients for access to their accounts, by e-mail. Each address stands for itself: what is wrong with one keeps none
     /// of the others back.
     #[needs(ops::REQUEST_CLIENT_ACCESS)]
@@ -279,17 +412,37 @@ impl ConnectionsMutation {
         answer_each(request_client_access(ctx, input).await)
     }
 
+    /// Send a request again, with a new link and seven new days. One that has expired lives again.
+    #[needs(ops::REQUEST_CLIENT_ACCESS)]
+    async fn resend_client_request(&self, ctx: &Context<'_>, input: ClientConnectionIdInput) -> Answer<ResendClientRequest> {
+        let ClientConnectionIdInput { connection_id, dry_run } = input;
+        let done = ops::resend_client_request(ctx.app(), ctx.caller(), connection_id, dry_run.unwrap_or_default()).await;
+        answer(told(ctx, done).await.map(|(connection, consequences)| ResendClientRequest { connection, consequences }))
+    }
+
+    /// Take a pending request back. It has used its place of the day.
+    #[needs(ops::REQUEST_CLIENT_ACCESS)]
+    async fn cancel_client_request(&self, ctx: &Context<'_>, input: ClientConnectionIdInput) -> Answer<CancelClientRequest> {
+        let ClientConnectionIdInput { connection_id, dry_run } = input;
+        let done = ops::cancel_client_request(ctx.app(), ctx.caller(), connection_id, dry_run.unwrap_or_default()).await;
+        answer(told(ctx, done).await.map(|(connection, consequences)| CancelClientRequest { connection, consequences }))
+    }
+
     /// Give the agency access to the account that this request acts in, up to a level.
     #[needs(decide::DECIDE_CLIENT_ACCESS)]
     async fn approve_client_request(&self, ctx: &Context<'_>, input: ApproveClientRequestInput) -> Answer<ApproveClientRequest> {
-        let ApproveClientRequestInput { account_id, token, connection_id, level } = input;
+        let ApproveClientRequestInput { account_id, token, connection_id, level, until } = input;
         let approved = async {
             ctx.actor().await?.may(decide::DECIDE_CLIENT_ACCESS)?;
             let named = LinkOrId::one_of(token, connection_id, "connectionId")?;
             let row = by_link(
                 ctx,
                 named.is_token(),
-                Box::pin(decide::approve_client_request(ctx.app(), ctx.caller(), Approval { named, account: account_id, level })),
+                Box::pin(decide::approve_client_request(
+                    ctx.app(),
+                    ctx.caller(),
+                    Approval { named, account: account_id, level, until },
+                )),
             )
             .await?;
             shown(ctx, row).await
@@ -310,11 +463,12 @@ impl ConnectionsMutation {
         answer(declined.await.map(|connection| DeclineClientRequest { connection }))
     }
 
-    /// Change the highest level that anyone of the agency gets. It binds at once.
+    /// Change the highest level that anyone of the agency gets, and until when. It binds at once.
     #[needs(decide::DECIDE_CLIENT_ACCESS)]
     async fn set_connection_level(&self, ctx: &Context<'_>, input: SetConnectionLevelInput) -> Answer<SetConnectionLevel> {
         let set = async {
-            let row = decide::set_connection_level(ctx.app(), ctx.caller(), input.connection_id, input.level).await?;
+            let SetConnectionLevelInput { connection_id, level, until } = input;
+            let row = decide::set_connection_level(ctx.app(), ctx.caller(), connection_id, level, until).await?;
             shown(ctx, row).await
         };
         answer(set.await.map(|connection| SetConnectionLevel { connection }))
@@ -323,11 +477,82 @@ impl ConnectionsMutation {
     /// Either side ends an active connection: the client, or of the agency its Owner, its Admins and whoever asked. At once,
     /// nobody acts there through it any more.
     async fn end_client_connection(&self, ctx: &Context<'_>, input: ClientConnectionIdInput) -> Answer<EndClientConnection> {
-        let ended = async {
-            let row = decide::end_client_connection(ctx.app(), ctx.caller(), input.connection_id).await?;
-            shown(ctx, row).await
+        let ClientConnectionIdInput { connection_id, dry_run } = input;
+        let done = decide::end_client_connection(ctx.app(), ctx.caller(), connection_id, dry_run.unwrap_or_default()).await;
+        answer(told(ctx, done).await.map(|(connection, consequences)| EndClientConnection { connection, consequences }))
+    }
+
+    /// Let one of the agency's users act in a client's account: for its Owner and Admins, and whoever can act there.
+    async fn add_client_user(&self, ctx: &Context<'_>, input: ClientUserInput) -> Answer<AddClientUser> {
+        let added = async {
+            let ClientUserInput { connection_id, user_id, username, level, dry_run } = input;
+            let whom = Whom::one_of(user_id, username)?;
+            places::add_client_user(ctx.app(), ctx.caller(), connection_id, whom, level, dry_run.unwrap_or_default()).await
         };
-        answer(ended.await.map(|connection| EndClientConnection { connection }))
+        answer(told(ctx, added.await).await.map(|(connection, consequences)| AddClientUser { connection, consequences }))
+    }
+
+    /// Give one of the agency's users another level in a client's account.
+    async fn set_client_user_level(&self, ctx: &Context<'_>, input: ClientUserInput) -> Answer<SetClientUserLevel> {
+        let set = async {
+            let ClientUserInput { connection_id, user_id, username, level, dry_run } = input;
+            let whom = Whom::one_of(user_id, username)?;
+            places::set_client_user_level(ctx.app(), ctx.caller(), connection_id, whom, level, dry_run.unwrap_or_default()).await
+        };
+        answer(told(ctx, set.await).await.map(|(connection, consequences)| SetClientUserLevel { connection, consequences }))
+    }
+
+    /// Take the place of one of the agency's users in a client's account, at once and with all that they hold there: for the
+    /// agency's Owner and Admins, whoever stands at or above them there, themselves, and the client.
+    async fn remove_client_user(&self, ctx: &Context<'_>, input: RemoveClientUserInput) -> Answer<RemoveClientUser> {
+        let RemoveClientUserInput { connection_id, user_id, dry_run } = input;
+        let done = places::remove_client_user(ctx.app(), ctx.caller(), connection_id, user_id, dry_run.unwrap_or_default()).await;
+        answer(told(ctx, done).await.map(|(connection, consequences)| RemoveClientUser { connection, consequences }))
+    }
+
+    /// Hear nothing any more of what an agency asks. It does not learn that. What it has access to already stays.
+    #[needs(decide::DECIDE_CLIENT_ACCESS)]
+    async fn block_agency(&self, ctx: &Context<'_>, input: BlockAgencyInput) -> Answer<BlockAgency> {
+        let blocked = async {
+            ctx.actor().await?.may(decide::DECIDE_CLIENT_ACCESS)?;
+            let BlockAgencyInput { token, connection_id, dry_run } = input;
+            let named = LinkOrId::one_of(token, connection_id, "connectionId")?;
+            let by_token = named.is_token();
+            let blocking = block::block_agency(ctx.app(), ctx.caller(), named, dry_run.unwrap_or_default());
+            let (agency, consequences) = by_link(ctx, by_token, Box::pin(blocking)).await?.split();
+            let agency = match agency {
+                Some(row) => other(ctx, row.id).await?,
+                None => None,
+            };
+            Ok(BlockAgency { agency, consequences })
+        };
+        answer(blocked.await)
+    }
+
+    /// Hear again of what an agency asks from now on.
+    #[needs(decide::DECIDE_CLIENT_ACCESS)]
+    async fn unblock_agency(&self, ctx: &Context<'_>, input: UnblockAgencyInput) -> Answer<UnblockAgency> {
+        let unblocked = async {
+            let row = block::unblock_agency(ctx.app(), ctx.caller(), input.agency_id).await?;
+            Ok(UnblockAgency { agency: other(ctx, row.id).await? })
+        };
+        answer(unblocked.await)
+    }
+}
+
+/// An account on the other side, of which only its name is told.
+async fn other(ctx: &Context<'_>, id: AccountId) -> Result<Option<Account>> {
+    Ok(accounts::load(ctx.app().reader(), Some(&*ctx.actor().await?), vec![id]).await?.remove(&id))
+}
+
+type Told = (Option<ClientConnection>, Option<Vec<Consequence>>);
+
+/// The connection as it is now, or what would end.
+async fn told(ctx: &Context<'_>, done: Result<Outcome<connection::Model>>) -> Result<Told> {
+    let (row, consequences) = done?.split();
+    match row {
+        Some(row) => Ok((shown(ctx, row).await?, consequences)),
+        None => Ok((None, consequences)),
     }
 }
 

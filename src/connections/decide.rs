@@ -1,20 +1,25 @@
-//! What happens on the client's side: approving, declining, changing the ceiling; and ending it, from either side.
+//! What happens on the client's side: approving, declining, changing the ceiling and the end; and ending it, from either side.
 
-use super::{ending::forget_opt_ins, ops::addressed_users, rules};
+use super::{
+    ending::{consequences_of_one, end_by_itself, end_one, sides},
+    ops::Addressed,
+    rules,
+};
 use crate::{
     accounts::rules::{assignable, right_account},
     actor::{Actor, Caller, member_of},
-    api_keys,
     app::{App, Outgoing, Tx},
-    db::{Sql, by_id},
+    consequences::Outcome,
+    db::{Sql, by_id, model, select},
     error::{Denied, Error, Result, UserError, UserErrorCode},
     identity::{ops::find_user, rules::needs_verified_email},
     keys::{Keys, LinkOrId, Purpose},
     permission::Permission,
 };
+use async_graphql::MaybeUndefined;
 use entity::{
-    AccountId, ConnectionId, EventId, LogId, UserId, UserLevel,
-    connection::{self, Side},
+    AccountId, ConnectionId, EventId, LogId, Moment, UserId, UserLevel,
+    connection::{self, Ended, Side},
     event::EventKind,
     mail::MailKind,
     place,
@@ -25,7 +30,7 @@ use std::collections::BTreeSet;
 /// What every decision of the client asks for.
 pub const DECIDE_CLIENT_ACCESS: Permission = Permission::DecideClientAccess;
 
-fn no_such(field: &str) -> Error {
+pub(super) fn no_such(field: &str) -> Error {
     UserError::new(UserErrorCode::NotFound, "There is no such connection for this account.").at([field]).into()
 }
 
@@ -34,7 +39,7 @@ async fn find(tx: &Tx, id: ConnectionId) -> Result<Option<connection::Model>> {
 }
 
 /// The request that is named, before it is known who asks for it.
-async fn peek(app: &App, tx: &Tx, named: &LinkOrId<ConnectionId>) -> Result<Option<connection::Model>> {
+pub(super) async fn peek(app: &App, tx: &Tx, named: &LinkOrId<ConnectionId>) -> Result<Option<connection::Model>> {
     match named {
         LinkOrId::Id(id) => find(tx, *id).await,
         LinkOrId::Token(token) => {
@@ -45,10 +50,9 @@ async fn peek(app: &App, tx: &Tx, named: &LinkOrId<ConnectionId>) -> Result<Opti
 }
 
 /// The logs that a change of a connection concerns: the agency's, the client's once known, and the addressed user's own (E1).
-async fn logs(tx: &Tx, row: &connection::Model) -> Result<Vec<LogId>> {
-    let addressed = addressed_users(tx.db(), [row.client_email_key.as_str()].into_iter()).await?;
-    let accounts = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
-    Ok(accounts.chain(addressed.into_values().map(LogId::from)).collect())
+pub(super) async fn logs(tx: &Tx, row: &connection::Model) -> Result<Vec<LogId>> {
+    let addressed = Addressed::by(tx.db(), std::slice::from_ref(row)).await?;
+    Ok(sides(row).chain(addressed.logs()).collect())
 }
 
 /// The request that is named, held and read again: of two who answer at once, the second sees what the first did.
@@ -62,8 +66,8 @@ async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &LinkOrId<Connect
     let field = named.field("connectionId");
     needs_verified_email(&actor.user)?;
     // Who bears the link may answer, and who has the address and proved it (C3); nobody else learns that there is a request.
-    let row = peeked
-        .filter(|row| matches!(named, LinkOrId::Token(_)) || actor.verified_email_key() == Some(row.client_email_key.as_str()));
+    let addressed = |row: &connection::Model| !row.silenced && actor.verified_email_key() == Some(row.client_email_key.as_str());
+    let row = peeked.filter(|row| matches!(named, LinkOrId::Token(_)) || addressed(row));
     // Read again now that it is held, and named again: a link that was replaced meanwhile is dead.
     let row = row.ok_or_else(|| no_such(field))?.id;
     let row = peek(app, tx, named).await?.filter(|again| again.id == row).ok_or_else(|| no_such(field))?;
@@ -79,6 +83,8 @@ pub struct Approval {
     pub account: Option<AccountId>,
     /// The ceiling.
     pub level: UserLevel,
+    /// When the access ends by itself.
+    pub until: Option<Moment>,
 }
 
 /// Lets the agency into the account that the approver acts in, up to a level (C5, C6).
@@ -89,6 +95,7 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
         let field = input.named.field("connectionId");
         right_account(&actor, input.account)?;
         assignable(input.level)?;
+        input.until.map_or(Ok(()), |until| rules::may_end_at(until, tx.now()))?;
         if row.agency_id == client {
             return Err(UserError::new(
                 UserErrorCode::OwnAccount,
@@ -97,21 +104,19 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
             .at([field])
             .into());
         }
-        let sql =
-            Sql::new("UPDATE connections SET status = 'active', client_id = ").bind(client).push(", level = ").bind(input.level);
-        let sql = sql
-            .push(", decided_by = ")
-            .bind(actor.user.id)
-            .push(", decided_at = ")
-            .bind(tx.now())
-            .push(" WHERE id = ")
-            .bind(row.id);
         // Both accounts are held, so this look is as good as the unique index behind it.
-        if is_connected(tx, row.agency_id, client).await? {
-            return Err(UserError::new(UserErrorCode::AlreadyConnected, "This agency has access to this account already.")
-                .at([field])
-                .into());
+        if let Some(former) = connected(tx, row.agency_id, client).await? {
+            if rules::active(&former, tx.now()).is_ok() {
+                let why = "This agency has access to this account already.";
+                return Err(UserError::new(UserErrorCode::AlreadyConnected, why).at([field]).into());
+            }
+            // Its time is over, and its end must not be lost for that.
+            end_by_itself(tx, &former).await?;
         }
+        let sql = Sql::new("UPDATE connections SET status = 'active', silenced = false, client_id = ").bind(client);
+        let sql = sql.push(", level = ").bind(input.level).push(", decided_by = ").bind(actor.user.id).push(", decided_at = ");
+        let sql = sql.bind(tx.now()).push(", ends_at = ").bind(input.until).push(", remind_at = ");
+        let sql = sql.bind(rules::remind_at(input.until, tx.now())).push(" WHERE id = ").bind(row.id);
         sql.run(tx.db()).await?;
         let row = find(tx, row.id).await?.ok_or_else(|| no_such(field))?;
         place_requester(tx, &row, input.level).await?;
@@ -122,9 +127,9 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
     .await
 }
 
-async fn is_connected(tx: &Tx, agency: AccountId, client: AccountId) -> Result<bool> {
-    let sql = Sql::new("SELECT count(*) FROM connections WHERE status = 'active' AND agency_id = ").bind(agency);
-    Ok(sql.push(" AND client_id = ").bind(client).count(tx.db()).await? > 0)
+async fn connected(tx: &Tx, agency: AccountId, client: AccountId) -> Result<Option<connection::Model>> {
+    let sql = select::<connection::Entity>("c").push(" WHERE c.status = 'active' AND c.agency_id = ").bind(agency);
+    sql.push(" AND c.client_id = ").bind(client).one(tx.db(), model("c")).await
 }
 
 /// The requester gets a place at the ceiling, if they are still a direct user of the agency (C6).
@@ -175,21 +180,43 @@ pub async fn decline_client_request(app: &App, caller: &Caller, named: LinkOrId<
     .await
 }
 
-/// Changes the ceiling, which binds at once; places keep their level (C8).
-pub async fn set_connection_level(app: &App, caller: &Caller, id: ConnectionId, level: UserLevel) -> Result<connection::Model> {
+/// Changes the ceiling, which binds at once, and until when the access lasts; places keep their level (C8).
+pub async fn set_connection_level(
+    app: &App,
+    caller: &Caller,
+    id: ConnectionId,
+    level: UserLevel,
+    until: MaybeUndefined<Moment>,
+) -> Result<connection::Model> {
     app.tx(async |tx| {
         let peeked = find(tx, id).await?;
         let actor = tx.authorize(caller, DECIDE_CLIENT_ACCESS, peeked.iter().map(|row| row.agency_id.into()).collect()).await?;
         let row = find(tx, id).await?.filter(|row| row.client_id.is_some_and(|client| actor.acts_in(client)));
         let row = row.ok_or_else(|| no_such("connectionId"))?;
-        rules::active(&row)?;
+        rules::active(&row, tx.now())?;
         assignable(level)?;
+        let ends_at = match until {
+            MaybeUndefined::Undefined => row.ends_at,
+            MaybeUndefined::Null => None,
+            MaybeUndefined::Value(until) => {
+                rules::may_end_at(until, tx.now())?;
+                Some(until)
+            }
+        };
         if row.level != Some(level) {
             Sql::new("UPDATE connections SET level = ").bind(level).push(" WHERE id = ").bind(id).run(tx.db()).await?;
             let before = row.level.map_or("none", UserLevel::title);
             let changed = actor.did(EventKind::ClientAccessLevelChanged, id.0).from(before).to(level.title());
-            let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
-            tx.append(changed, logs);
+            tx.append(changed, sides(&row));
+        }
+        if row.ends_at != ends_at {
+            let sql = Sql::new("UPDATE connections SET ends_at = ").bind(ends_at).push(", remind_at = ");
+            let sql = sql.bind(rules::remind_at(ends_at, tx.now())).push(" WHERE id = ").bind(id);
+            sql.run(tx.db()).await?;
+            let words =
+                |at: Option<Moment>| at.map_or_else(|| "no end".to_owned(), |at| at.format("%-d %B %Y, %H:%M UTC").to_string());
+            let changed = actor.did(EventKind::ClientAccessUntilChanged, id.0).from(words(row.ends_at)).to(words(ends_at));
+            tx.append(changed, sides(&row));
         }
         find(tx, id).await?.ok_or_else(|| no_such("connectionId"))
     })
@@ -197,42 +224,33 @@ pub async fn set_connection_level(app: &App, caller: &Caller, id: ConnectionId, 
 }
 
 /// Ends the agency's access: by the client, or by the agency's Owner, Admins or the requester (C9).
-pub async fn end_client_connection(app: &App, caller: &Caller, id: ConnectionId) -> Result<connection::Model> {
+pub async fn end_client_connection(
+    app: &App,
+    caller: &Caller,
+    id: ConnectionId,
+    dry_run: bool,
+) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
         let peeked = find(tx, id).await?;
-        let both = peeked.iter().flat_map(|row| [Some(row.agency_id), row.client_id]).flatten().map(LogId::from).collect();
-        let actor = tx.actor(caller, both).await?;
+        let actor = tx.actor(caller, peeked.iter().flat_map(sides).collect()).await?;
         let here = actor.seat()?.account.id;
         let row = find(tx, id).await?.filter(|row| row.agency_id == here || row.client_id == Some(here));
         let row = row.ok_or_else(|| no_such("connectionId"))?;
         let by = may_end(&actor, &row)?;
-        rules::active(&row)?;
-        let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now()).push(" WHERE id = ").bind(id);
-        sql.run(tx.db()).await?;
-        Sql::new("DELETE FROM places WHERE connection_id = ").bind(id).run(tx.db()).await?;
-        if let Some(client) = row.client_id {
-            api_keys::ops::delete_through(tx, client, row.agency_id).await?;
-            forget_guests(tx, client, row.agency_id).await?;
+        rules::active(&row, tx.now())?;
+        if dry_run {
+            return consequences_of_one(tx, &row).await.map(Outcome::Would);
         }
-        let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
-        let ended = actor.did(EventKind::ClientAccessEnded, id.0).from(by.name());
-        let event = tx.append(ended, logs);
+        let event = end_one(tx, &row, actor.did(EventKind::ClientAccessEnded, id.0).from(Ended::By(by).name())).await?;
         match row.client_id {
             Some(client) if by == Side::Agency => {
                 mail_users(tx, &row, MailKind::ConnectionEnded, event, BTreeSet::from([owner_of(tx, client).await?])).await?;
             }
             _ => mail_agency(tx, &row, MailKind::ConnectionEnded, event).await?,
         }
-        find(tx, id).await?.ok_or_else(|| no_such("connectionId"))
+        find(tx, id).await?.ok_or_else(|| no_such("connectionId")).map(Outcome::Done)
     })
     .await
-}
-
-/// What an agency's users leave behind in a client's account: unused links to exports, and what e-mails they wanted from there.
-async fn forget_guests(tx: &Tx, client: AccountId, agency: AccountId) -> Result<()> {
-    let sql = Sql::new("DELETE FROM exports WHERE account_id = ").bind(client).push(" AND via_id = ").bind(agency);
-    sql.run(tx.db()).await?;
-    forget_opt_ins(tx, agency, &[client]).await
 }
 
 /// From which side the actor may end it.

@@ -1,7 +1,7 @@
-//! What ends when an account leaves the stage, as the agency, as a client or as both: all of its connections and pending requests
-//! in a number of statements that does not grow with each (C9, C10, U11).
+//! What ends: one connection, by either side or by itself; one user's place on it; and all of an account's connections and pending
+//! requests when it leaves the stage, in a number of statements that does not grow with each (C9, C10, U11).
 
-use super::ops::{addressed_users, expire, withdraw_all};
+use super::ops::{Addressed, expire, withdraw_all};
 use crate::{
     app::{Happening, Outgoing, Tx},
     consequences::{ConsequenceKind, Consequences},
@@ -10,13 +10,112 @@ use crate::{
 };
 use entity::{
     AccountId, ConnectionId, EventId, LogId, NodeId, UserId,
-    connection::{self, ConnectionStatus, Side},
+    connection::{self, ConnectionStatus, Ended, Side},
     event::EventKind,
     mail::MailKind,
     user,
 };
 use std::collections::HashMap;
 use uuid::Uuid;
+
+/// Ends one connection: nobody acts through it any more, and what the agency's users hold there goes (C9). Who calls holds both
+/// sides' logs, and tells whom it concerns.
+pub(super) async fn end_one(tx: &Tx, row: &connection::Model, ended: Happening) -> Result<EventId> {
+    let at = row.ends_at.filter(|at| *at <= tx.now()).unwrap_or_else(|| tx.now());
+    let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(at).push(" WHERE id = ").bind(row.id);
+    sql.run(tx.db()).await?;
+    Sql::new("DELETE FROM places WHERE connection_id = ").bind(row.id).run(tx.db()).await?;
+    if let Some(client) = row.client_id {
+        for table in ["api_keys", "exports"] {
+            let sql = Sql::new(format!("DELETE FROM {table} WHERE account_id = ")).bind(client).push(" AND via_id = ");
+            sql.bind(row.agency_id).run(tx.db()).await?;
+        }
+        forget_opt_ins(tx, row.agency_id, &[client]).await?;
+    }
+    Ok(tx.append(ended, sides(row)))
+}
+
+/// Ends a connection whose time is over, and tells both sides (E6). Who calls holds their logs.
+pub(super) async fn end_by_itself(tx: &Tx, row: &connection::Model) -> Result<()> {
+    let ended = Happening::by_itself(EventKind::ClientAccessEnded, row.id.0).from(Ended::ByItself.name());
+    let event = end_one(tx, row, ended).await?;
+    mail_both(tx, row, MailKind::ConnectionEnded, event).await
+}
+
+/// Tells the agency's Owner and whoever asked for the access, if they are still there, and the client's Owner.
+pub(super) async fn mail_both(tx: &Tx, row: &connection::Model, kind: MailKind, event: EventId) -> Result<()> {
+    let sql = Sql::new(format!("SELECT DISTINCT {} FROM users u", columns::<user::Entity>("u")));
+    let sql = sql.push(" JOIN members m ON m.user_id = u.id AND m.suspended_at IS NULL WHERE (m.level = 5 AND m.account_id IN ");
+    let sql = sql.list([Some(row.agency_id), row.client_id].into_iter().flatten()).push(") OR (m.account_id = ");
+    let sql = sql.bind(row.agency_id).push(" AND m.user_id = ").bind(row.requested_by).push(")");
+    let people: Vec<user::Model> = sql.all(tx.db(), model("u")).await?;
+    tx.mail(&people.iter().map(|user| Outgoing::to_user(user, kind, event, row.id.0)).collect::<Vec<_>>()).await
+}
+
+/// The accounts of both sides.
+pub(super) fn sides(row: &connection::Model) -> impl Iterator<Item = LogId> + use<> {
+    [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from)
+}
+
+/// What ends with one connection: who acts there through it, and their API keys.
+pub(super) async fn consequences_of_one(tx: &Tx, row: &connection::Model) -> Result<Consequences> {
+    let sql =
+        Sql::new("SELECT u.id FROM users u WHERE u.id IN (SELECT p.user_id FROM places p WHERE p.connection_id = ").bind(row.id);
+    let sql =
+        sql.push(") OR u.id IN (SELECT a.owner_id FROM accounts a WHERE a.id = ").bind(row.agency_id).push(") ORDER BY u.id");
+    let people = sql.all(tx.db(), |row| Ok(NodeId::User(row.try_get_by_index(0)?))).await?;
+    let keys = Sql::new("SELECT id FROM api_keys WHERE account_id = ").bind(row.client_id).push(" AND via_id = ");
+    let keys = keys_of(tx, keys.bind(row.agency_id)).await?;
+    Ok(Consequences::default()
+        .and(ConsequenceKind::ConnectionEnds, [NodeId::Connection(row.id)])
+        .and(ConsequenceKind::AccessEnds, people)
+        .and(ConsequenceKind::ApiKeyDeleted, keys))
+}
+
+async fn keys_of(tx: &Tx, sql: Sql) -> Result<Vec<NodeId>> {
+    sql.push(" ORDER BY id").all(tx.db(), |row| Ok(NodeId::ApiKey(row.try_get_by_index(0)?))).await
+}
+
+/// One of an agency's users in a client's account.
+pub(super) struct Guest {
+    user: UserId,
+    connection: ConnectionId,
+    agency: AccountId,
+    client: AccountId,
+}
+
+impl Guest {
+    /// Of an active connection.
+    pub(super) fn of(row: &connection::Model, user: UserId) -> Result<Self> {
+        let client = row.client_id.ok_or_else(|| Fault::new(format!("{} is active without a client", row.id)))?;
+        Ok(Self { user, connection: row.id, agency: row.agency_id, client })
+    }
+
+    /// The agency's Owner needs no place there (C6), so nothing ends with one.
+    fn held(&self, sql: Sql) -> Sql {
+        let sql = sql.push(" WHERE user_id = ").bind(self.user).push(" AND account_id = ").bind(self.client);
+        let sql =
+            sql.push(" AND via_id = ").bind(self.agency).push(" AND user_id NOT IN (SELECT owner_id FROM accounts WHERE id = ");
+        sql.bind(self.agency).push(")")
+    }
+
+    /// What ends with their place.
+    pub(super) async fn consequences(&self, tx: &Tx) -> Result<Consequences> {
+        let keys = keys_of(tx, self.held(Sql::new("SELECT id FROM api_keys"))).await?;
+        let told = Consequences::default().and(ConsequenceKind::ClientAccessEnds, [NodeId::Connection(self.connection)]);
+        Ok(told.and(ConsequenceKind::ApiKeyDeleted, keys))
+    }
+
+    /// Takes what they hold there, once their place is gone (C9).
+    pub(super) async fn forget(&self, tx: &Tx) -> Result<()> {
+        for table in ["api_keys", "exports"] {
+            self.held(Sql::new(format!("DELETE FROM {table}"))).run(tx.db()).await?;
+        }
+        let sql =
+            Sql::new("DELETE FROM email_opt_ins WHERE account_id = ").bind(self.client).push(" AND user_id = ").bind(self.user);
+        sql.push(NO_OTHER_WAY).run(tx.db()).await.map(drop)
+    }
+}
 
 /// As which of the two an account's connections end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,7 +135,7 @@ pub struct Ending {
     active: Vec<connection::Model>,
     pending: Vec<connection::Model>,
     /// The users whose verified addresses were asked.
-    addressed: HashMap<String, UserId>,
+    addressed: Addressed,
 }
 
 impl Ending {
@@ -51,14 +150,13 @@ impl Ending {
         let active = active.push(" ORDER BY c.id").all(tx.db(), model("c")).await?;
         let pending = of(ConnectionStatus::Pending).push(" AND c.agency_id = ").bind(account);
         let pending: Vec<connection::Model> = pending.push(" ORDER BY c.id").all(tx.db(), model("c")).await?;
-        let addressed = addressed_users(tx.db(), pending.iter().map(|row| row.client_email_key.as_str())).await?;
+        let addressed = Addressed::by(tx.db(), &pending).await?;
         Ok(Self { account, sides, active, pending, addressed })
     }
 
     /// The logs that hear of it: the other sides', and those of the users who were asked.
     pub fn logs(&self) -> Vec<LogId> {
-        let sides = self.active.iter().flat_map(|row| [Some(row.agency_id), row.client_id]).flatten().map(LogId::from);
-        sides.chain(self.addressed.values().copied().map(LogId::from)).collect()
+        self.active.iter().flat_map(sides).chain(self.addressed.logs()).collect()
     }
 
     /// Has the work run again when something else ends by now, whose log is not held.
@@ -67,6 +165,12 @@ impl Ending {
             return Ok(());
         }
         Err(Error::Contended(Fault::new("an account's connections changed while they ended")))
+    }
+
+    /// The API keys that end with it, which its users have in clients' accounts.
+    pub async fn keys(&self, tx: &Tx) -> Result<Consequences> {
+        let keys = keys_of(tx, Sql::new("SELECT id FROM api_keys WHERE via_id = ").bind(self.account)).await?;
+        Ok(Consequences::default().and(ConsequenceKind::ApiKeyDeleted, keys))
     }
 
     /// What ends, besides what is told already.
@@ -100,8 +204,7 @@ impl Ending {
         self.forget_opt_ins(tx).await?;
         let ended = self.active.iter().map(|row| {
             let by = if row.agency_id == self.account { Side::Agency } else { Side::Client };
-            let logs = [Some(row.agency_id), row.client_id].into_iter().flatten().map(LogId::from);
-            (row, by, tx.append(did(EventKind::ClientAccessEnded, row.id.0).from(by.name()), logs))
+            (row, by, tx.append(did(EventKind::ClientAccessEnded, row.id.0).from(Ended::By(by).name()), sides(row)))
         });
         let ended: Vec<_> = ended.collect();
         self.tell(tx, &ended).await

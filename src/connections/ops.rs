@@ -1,19 +1,25 @@
-//! What happens on the agency's side: joining the program, and asking clients for access. The client's side is `decide`.
+//! What happens on the agency's side: joining the program and leaving it, asking clients for access, again and no more. The
+//! client's side is `decide`.
 
-use super::rules;
+use super::{
+    block,
+    ending::{As, Ending},
+    rules,
+};
 use crate::{
     accounts::{ops::find, rules::assignable},
     actor::{Actor, Caller},
     app::{App, Happening, Outgoing, Tx},
-    db::{ROWS_PER_STATEMENT, Sql, insert_all, model, select},
-    error::{Error, Result, UserError, UserErrorCode},
+    consequences::{ConsequenceKind, Consequences, Outcome},
+    db::{ROWS_PER_STATEMENT, Sql, by_id, insert_all, model, select},
+    error::{Error, Fault, Result, UserError, UserErrorCode},
     identity::rules::needs_verified_email,
-    limits::{Counted, Rolling},
+    limits::{Counted, Rolling, not_too_soon},
     permission::Permission,
     text::{self, Email},
 };
 use entity::{
-    LogId, Moment, UserId, UserLevel, account,
+    ConnectionId, EventId, LogId, Moment, NodeId, UserId, UserLevel, account,
     connection::{self, ConnectionStatus},
     event::EventKind,
     mail::MailKind,
@@ -22,9 +28,9 @@ use sea_orm::{ConnectionTrait, IntoActiveModel};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// What [`join_partner_program`] and [`enable_client_access`] ask for.
+/// What [`join_partner_program`], [`enable_client_access`] and [`disable_client_access`] ask for.
 pub const JOIN_PARTNER_PROGRAM: Permission = Permission::JoinPartnerProgram;
-/// What [`request_client_access`] asks for.
+/// What [`request_client_access`], [`resend_client_request`] and [`cancel_client_request`] ask for.
 pub const REQUEST_CLIENT_ACCESS: Permission = Permission::RequestClientAccess;
 
 /// Makes the account an agency; doing it again changes nothing (C1).
@@ -63,6 +69,29 @@ pub async fn enable_client_access(app: &App, caller: &Caller) -> Result<account:
     .await
 }
 
+/// Leaves the partner program: every client is let go, what is pending is taken back, and no more access can be asked for (C10).
+pub async fn disable_client_access(app: &App, caller: &Caller, dry_run: bool) -> Result<Outcome<account::Model>> {
+    let here = caller.actor(app).await?.standing()?.account.id;
+    app.tx(async |tx| {
+        let ending = Ending::find(tx, here, As::Agency).await?;
+        let actor = tx.authorize(caller, JOIN_PARTNER_PROGRAM, ending.logs()).await?;
+        ending.is_still(tx).await?;
+        if dry_run {
+            let keys = ending.keys(tx).await?;
+            return Ok(Outcome::Would(ending.consequences(keys)));
+        }
+        let account = &actor.seat()?.account;
+        ending.carry_out(tx, &|kind, subject| actor.did(kind, subject)).await?;
+        if account.partner_program_joined_at.is_some() {
+            let sql = Sql::new("UPDATE accounts SET partner_program_joined_at = NULL, client_access_enabled = ").bind(false);
+            sql.push(" WHERE id = ").bind(account.id).run(tx.db()).await?;
+            tx.append(actor.did(EventKind::ClientAccessDisabled, account.id.0), [LogId::from(account.id)]);
+        }
+        find(tx, account.id).await.map(Outcome::Done)
+    })
+    .await
+}
+
 /// Whom an agency asks, and for what.
 pub struct Request {
     /// Addresses; an entry may hold several with commas between them.
@@ -83,8 +112,8 @@ pub async fn request_client_access(
     app.tx(async |tx| {
         // Read before the check only to know which logs to hold; nothing of it is told.
         let (emails, mut errors) = text::read_addresses(addresses.iter().take(text::ADDRESSES_MAX).cloned().collect());
-        let known = addressed_users(tx.db(), emails.iter().map(|(_, email)| email.key.as_str())).await?;
-        let actor = tx.authorize(caller, REQUEST_CLIENT_ACCESS, known.values().copied().map(LogId::from).collect()).await?;
+        let known = Addressed::find(tx.db(), emails.iter().map(|(_, email)| email.key.as_str()).collect()).await?;
+        let actor = tx.authorize(caller, REQUEST_CLIENT_ACCESS, known.logs().collect()).await?;
         needs_verified_email(&actor.user)?;
         rules::may_ask(&actor.seat()?.account)?;
         input.level.map_or(Ok(()), assignable)?;
@@ -94,7 +123,11 @@ pub async fn request_client_access(
         let mut requests = Vec::new();
         for (place, email) in emails {
             match desk.admit(&email) {
-                Ok(()) => requests.push(new_request(app, tx, &actor, (input.level, message.as_deref()), email)?),
+                Ok(()) => {
+                    let silenced = desk.silenced.contains(&email.key);
+                    let request = new_request(app, tx, &actor, (input.level, message.as_deref()), email)?;
+                    requests.push(connection::Model { silenced, ..request });
+                }
                 Err(error) => errors.push((place, error.at(["emails".to_owned(), place.to_string()]).value(email.address))),
             }
         }
@@ -105,15 +138,47 @@ pub async fn request_client_access(
     .await
 }
 
-/// The users whose verified address these are: what concerns the address concerns their own log (E1).
-pub async fn addressed_users(db: &impl ConnectionTrait, keys: impl Iterator<Item = &str>) -> Result<HashMap<String, UserId>> {
-    let sql = Sql::new("SELECT email_key, id FROM users WHERE email_verified_at IS NOT NULL AND email_key IN ").list(keys);
-    Ok(sql.all(db, |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect())
+/// The users whose verified addresses were asked: what concerns the address concerns their own log (E1).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Addressed(HashMap<String, UserId>);
+
+impl Addressed {
+    /// Those of these addresses.
+    async fn find(db: &impl ConnectionTrait, keys: Vec<&str>) -> Result<Self> {
+        let mut found = HashMap::new();
+        for keys in keys.chunks(ROWS_PER_STATEMENT) {
+            let sql = Sql::new("SELECT email_key, id FROM users WHERE email_verified_at IS NOT NULL AND email_key IN ");
+            let sql = sql.list(keys.iter().copied());
+            found.extend(sql.all(db, |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?);
+        }
+        Ok(Self(found))
+    }
+
+    /// Those of these requests.
+    pub async fn by(db: &impl ConnectionTrait, rows: &[connection::Model]) -> Result<Self> {
+        Self::find(db, rows.iter().filter(|row| !row.silenced).map(|row| row.client_email_key.as_str()).collect()).await
+    }
+
+    fn user(&self, row: &connection::Model) -> Option<UserId> {
+        self.0.get(&row.client_email_key).copied().filter(|_| !row.silenced)
+    }
+
+    /// The logs that hear of a request before it is approved: the agency's and the addressed user's, unless the client blocks it.
+    fn hear_of(&self, row: &connection::Model) -> impl Iterator<Item = LogId> + use<> {
+        [Some(row.agency_id.into()), self.user(row).map(LogId::from)].into_iter().flatten()
+    }
+
+    /// The users' logs.
+    pub fn logs(&self) -> impl Iterator<Item = LogId> {
+        self.0.values().copied().map(LogId::from)
+    }
 }
 
 /// What decides over each address of a call, kept up to date from one to the next.
 struct Desk {
     requested: HashSet<String>,
+    /// Whoever is asked here blocks the agency, and hears nothing of it.
+    silenced: HashSet<String>,
     quota: u32,
     frees_at: Moment,
 }
@@ -129,8 +194,10 @@ impl Desk {
         expire(tx, &expired).await?;
         let day =
             Rolling::read(tx.db(), Counted::ClientRequests, agency.id, app.config.client_requests_per_day, tx.now()).await?;
+        let silenced = block::silenced(tx, agency.id, emails.iter().map(|(_, email)| email.key.as_str()).collect()).await?;
         Ok(Self {
             requested: requested.into_iter().map(|row| row.client_email_key).collect(),
+            silenced,
             quota: day.left(),
             frees_at: day.next_free(tx.now()),
         })
@@ -175,21 +242,104 @@ fn new_request(
         expires_at: tx.now() + app.config.request_ttl,
         decided_at: None,
         ended_at: None,
+        ends_at: None,
+        remind_at: None,
+        silenced: false,
     })
 }
 
-async fn send(tx: &Tx, actor: &Actor, requests: &[connection::Model], addressed: &HashMap<String, UserId>) -> Result<()> {
+async fn send(tx: &Tx, actor: &Actor, requests: &[connection::Model], addressed: &Addressed) -> Result<()> {
     insert_all(tx.db(), requests.iter().cloned().map(IntoActiveModel::into_active_model)).await?;
     let mails = requests.iter().map(|row| {
-        let user = addressed.get(&row.client_email_key).copied();
-        let event = tx.append(
-            actor.did(EventKind::ClientAccessRequested, row.id.0),
-            [Some(row.agency_id.into()), user.map(LogId::from)].into_iter().flatten(),
-        );
-        let to = (row.client_email.as_str(), row.client_email_key.as_str());
-        Outgoing { kind: MailKind::AccessRequest, event, subject: row.id.0, version: row.version, to, user }
+        let event = tx.append(actor.did(EventKind::ClientAccessRequested, row.id.0), addressed.hear_of(row));
+        letter(row, event, addressed)
     });
     tx.mail(&mails.collect::<Vec<_>>()).await
+}
+
+fn letter<'a>(row: &'a connection::Model, event: EventId, addressed: &Addressed) -> Outgoing<'a> {
+    let to = (row.client_email.as_str(), row.client_email_key.as_str());
+    // Whoever it would go to: it is theirs even if it never leaves.
+    let user = addressed.0.get(&row.client_email_key).copied();
+    Outgoing { kind: MailKind::AccessRequest, event, subject: row.id.0, version: row.version, to, user }
+}
+
+/// A request of the agency that the actor acts in, held with whoever was asked.
+async fn own(tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<(Actor, connection::Model)> {
+    let find = || by_id::<connection::Entity>(tx.db(), id);
+    let peeked = find().await?;
+    let keys = peeked.iter().map(|row| row.client_email_key.as_str()).collect();
+    let addressed = Addressed::find(tx.db(), keys).await?;
+    let actor = tx.authorize(caller, REQUEST_CLIENT_ACCESS, addressed.logs().collect()).await?;
+    let here = actor.seat()?.account.id;
+    let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such request of this account.").at(["connectionId"]);
+    Ok((actor, find().await?.filter(|row| row.agency_id == here).ok_or_else(unknown)?))
+}
+
+/// Sends a request again, with a new link and new time; one that has expired lives again (C4).
+pub async fn resend_client_request(
+    app: &App,
+    caller: &Caller,
+    id: ConnectionId,
+    dry_run: bool,
+) -> Result<Outcome<connection::Model>> {
+    app.tx(async |tx| {
+        let (actor, row) = own(tx, caller, id).await?;
+        let agency = &actor.seat()?.account;
+        needs_verified_email(&actor.user)?;
+        rules::may_ask(agency)?;
+        rules::resendable(&row, tx.now())?;
+        if row.client_email.is_empty() {
+            let why = "The person whom it was sent to is gone. Ask another address.";
+            return Err(UserError::new(UserErrorCode::NotActive, why).at(["connectionId"]).into());
+        }
+        let standing = row.status_at(tx.now()) == ConnectionStatus::Pending;
+        not_too_soon(app, tx, (MailKind::AccessRequest, id.0), standing.then_some(row.sent_at), "connectionId").await?;
+        let email = Email { address: row.client_email.clone(), key: row.client_email_key.clone() };
+        // Writes down that it has expired, if nobody has yet; it uses no second place of the day.
+        let mut desk = Desk::open(app, tx, agency, std::slice::from_ref(&(0, email.clone()))).await?;
+        if !standing {
+            desk.quota = u32::MAX;
+            desk.admit(&email).map_err(|error| error.at(["connectionId"]))?;
+        }
+        if dry_run {
+            return Ok(Outcome::Would(Consequences::default()));
+        }
+        let silenced = desk.silenced.contains(&email.key);
+        let sql = Sql::new("UPDATE connections SET version = version + 1, status = 'pending', decided_at = NULL, silenced = ");
+        let sql = sql.bind(silenced).push(", sent_at = ").bind(tx.now()).push(", expires_at = ");
+        sql.bind(tx.now() + app.config.request_ttl).push(" WHERE id = ").bind(id).run(tx.db()).await?;
+        let row = connection::Model { version: row.version + 1, silenced, ..row };
+        let addressed = Addressed::find(tx.db(), vec![row.client_email_key.as_str()]).await?;
+        let event = tx.append(actor.did(EventKind::ClientAccessResent, id.0), addressed.hear_of(&row));
+        tx.mail(&[letter(&row, event, &addressed)]).await?;
+        found(tx, id).await.map(Outcome::Done)
+    })
+    .await
+}
+
+async fn found(tx: &Tx, id: ConnectionId) -> Result<connection::Model> {
+    by_id::<connection::Entity>(tx.db(), id).await?.ok_or_else(|| Fault::new(format!("no connection {id}")).into())
+}
+
+/// Takes a pending request back: its link is dead. It has used its place of the day (C2).
+pub async fn cancel_client_request(
+    app: &App,
+    caller: &Caller,
+    id: ConnectionId,
+    dry_run: bool,
+) -> Result<Outcome<connection::Model>> {
+    app.tx(async |tx| {
+        let (actor, row) = own(tx, caller, id).await?;
+        rules::answerable(&row, tx.now(), "connectionId")?;
+        if dry_run {
+            let canceled = [NodeId::Connection(id)];
+            return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::RequestCanceled, canceled)));
+        }
+        withdraw_all(tx, &[row], &|kind, subject| actor.did(kind, subject)).await?;
+        found(tx, id).await.map(Outcome::Done)
+    })
+    .await
 }
 
 /// Takes these requests back, for the reason that the event tells. Their agencies are held, and so are the addressed users.
@@ -198,11 +348,9 @@ pub async fn withdraw_all(tx: &Tx, rows: &[connection::Model], did: &impl Fn(Eve
         let sql = Sql::new("UPDATE connections SET status = ").bind(ConnectionStatus::Canceled).push(", decided_at = ");
         let sql = sql.bind(tx.now()).push(" WHERE status = 'pending' AND id IN ").list(rows.iter().map(|row| row.id));
         sql.run(tx.db()).await?;
-        let addressed = addressed_users(tx.db(), rows.iter().map(|row| row.client_email_key.as_str())).await?;
+        let addressed = Addressed::by(tx.db(), rows).await?;
         for row in rows {
-            let user = addressed.get(&row.client_email_key).copied().map(LogId::from);
-            let logs = [Some(row.agency_id.into()), user].into_iter().flatten();
-            tx.append(did(EventKind::ClientAccessCanceled, row.id.0), logs);
+            tx.append(did(EventKind::ClientAccessCanceled, row.id.0), addressed.hear_of(row));
         }
     }
     Ok(())
@@ -213,11 +361,9 @@ pub async fn expire(tx: &Tx, rows: &[connection::Model]) -> Result<()> {
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let sql = Sql::new("UPDATE connections SET status = 'expired', decided_at = expires_at WHERE id IN ");
         sql.list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
-        let addressed = addressed_users(tx.db(), rows.iter().map(|row| row.client_email_key.as_str())).await?;
+        let addressed = Addressed::by(tx.db(), rows).await?;
         for row in rows {
-            let expired = Happening::by_itself(EventKind::ClientAccessExpired, row.id.0);
-            let user = addressed.get(&row.client_email_key).copied().map(LogId::from);
-            tx.append(expired, [Some(row.agency_id.into()), user].into_iter().flatten());
+            tx.append(Happening::by_itself(EventKind::ClientAccessExpired, row.id.0), addressed.hear_of(row));
         }
     }
     Ok(())

@@ -1,6 +1,10 @@
 //! What is allowed on a connection: pure, and told the time.
 
-use crate::error::{UserError, UserErrorCode};
+use crate::{
+    accounts::rules::assignable,
+    error::{UserError, UserErrorCode},
+};
+use chrono::TimeDelta;
 use entity::{
     AccountId, Moment, UserId, UserLevel, account,
     connection::{self, ConnectionStatus},
@@ -56,18 +60,108 @@ pub fn answerable(connection: &connection::Model, now: Moment, field: &str) -> R
     Err(UserError::new(code, why).at([field]))
 }
 
-/// Refuses a connection that is not active.
-pub fn active(connection: &connection::Model) -> Result<(), UserError> {
-    if connection.status == ConnectionStatus::Active {
+/// Refuses a connection that is not active, or whose time is over.
+pub fn active(connection: &connection::Model, now: Moment) -> Result<(), UserError> {
+    if connection.status_at(now) == ConnectionStatus::Active {
         return Ok(());
     }
     Err(UserError::new(UserErrorCode::NotActive, "This connection is not active.").at(["connectionId"]))
+}
+
+/// Refuses to send a request again that was answered or taken back: what is pending or expired can be (C4).
+pub fn resendable(connection: &connection::Model, now: Moment) -> Result<(), UserError> {
+    match answerable(connection, now, "connectionId") {
+        Err(error) if error.code != UserErrorCode::Expired => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to give a place at a level above the client's ceiling, or above the giver's own there; `own` is none for the agency's
+/// Owner and Admins, whom the ceiling alone binds (C7).
+pub fn may_give(level: UserLevel, ceiling: UserLevel, own: Option<UserLevel>) -> Result<(), UserError> {
+    assignable(level)?;
+    if level > ceiling {
+        let why = format!("The client allows {} at most: ask them for more.", ceiling.title());
+        return Err(UserError::new(UserErrorCode::LevelAboveConnection, why).at(["level"]));
+    }
+    if own.is_some_and(|own| level > own) {
+        return Err(UserError::new(UserErrorCode::LevelAboveOwn, "Nobody gives a level above their own there.").at(["level"]));
+    }
+    Ok(())
+}
+
+/// Refuses to touch the place of who stands higher there than who asks (C7).
+pub fn is_in_reach(level: UserLevel, own: Option<UserLevel>) -> Result<(), UserError> {
+    if own.is_some_and(|own| level > own) {
+        let why = "They stand above you there: ask the agency's Owner or an Admin.";
+        return Err(UserError::new(UserErrorCode::LevelAboveOwn, why));
+    }
+    Ok(())
+}
+
+/// The longest that an end can lie ahead.
+const LONGEST: TimeDelta = TimeDelta::days(100 * 365);
+/// How long before it ends both sides are reminded.
+const REMINDED: TimeDelta = TimeDelta::days(7);
+
+/// Refuses an end that has passed, or is too far to be meant.
+pub fn may_end_at(until: Moment, now: Moment) -> Result<(), UserError> {
+    let why = if until <= now {
+        "The end has to be in the future: endClientConnection ends it at once."
+    } else if until > now + LONGEST {
+        "The end can be a hundred years ahead at most. Without one, the access lasts until somebody ends it."
+    } else {
+        return Ok(());
+    };
+    Err(UserError::new(UserErrorCode::Invalid, why).at(["until"]))
+}
+
+/// When both sides are reminded of an end; never, when that moment has passed already.
+pub fn remind_at(until: Option<Moment>, now: Moment) -> Option<Moment> {
+    until.map(|until| until - REMINDED).filter(|at| *at > now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use UserLevel::{Admin, Author, Manager, Owner, Viewer};
+
+    fn code(outcome: Result<(), UserError>) -> Option<UserErrorCode> {
+        outcome.err().map(|error| error.code)
+    }
+
+    /// C7: at most the ceiling, and at most one's own level there unless one is the agency's Owner or an Admin.
+    #[test]
+    fn c7_what_can_be_given() {
+        let all = [Admin, Manager, Author, Viewer];
+        for (level, ceiling) in all.into_iter().flat_map(|level| all.map(|ceiling| (level, ceiling))) {
+            let above = (level > ceiling).then_some(UserErrorCode::LevelAboveConnection);
+            assert_eq!(code(may_give(level, ceiling, None)), above);
+            for own in all {
+                let own_bound = (level > own).then_some(UserErrorCode::LevelAboveOwn);
+                assert_eq!(code(may_give(level, ceiling, Some(own))), above.or(own_bound));
+                assert_eq!(code(is_in_reach(level, Some(own))), own_bound);
+            }
+            assert_eq!(code(is_in_reach(level, None)), None);
+            assert_eq!(code(may_give(Owner, ceiling, None)), Some(UserErrorCode::LevelNotAssignable));
+        }
+    }
+
+    /// An end lies ahead, and both sides are reminded a week before if there is as much time.
+    #[test]
+    fn an_end_lies_ahead() {
+        let now = Moment::UNIX_EPOCH;
+        for (days, fits, reminded) in
+            [(-1, false, None), (0, false, None), (3, true, None), (7, true, None), (8, true, Some(1)), (40_000, false, None)]
+        {
+            let until = now + TimeDelta::days(days);
+            assert_eq!(code(may_end_at(until, now)), (!fits).then_some(UserErrorCode::Invalid), "{days}");
+            if fits {
+                assert_eq!(remind_at(Some(until), now), reminded.map(|days| now + TimeDelta::days(days)), "{days}");
+            }
+        }
+        assert_eq!(remind_at(None, now), None);
+    }
 
     /// L6, C6, C8, C11: the lower of the two counts, the agency's Owner stands at the ceiling, who left has no way in.
     #[test]

@@ -1,6 +1,6 @@
 //! Connections as clients see them, loaded with all that they lead to: a fixed number of statements for a page of any length.
 
-use super::rules;
+use super::{guests::guests, rules};
 use crate::{
     accounts::api::{self as accounts, Account},
     actor::Actor,
@@ -19,7 +19,8 @@ use entity::{
     mail::MailKind,
     place,
 };
-use std::collections::HashMap;
+use sea_orm::QueryResult;
+use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// How many places of each connection are loaded with a list: its first page, whatever its size, and one more.
@@ -58,8 +59,12 @@ pub struct ClientConnection {
     decided_at: Option<Moment>,
     /// When the access ended.
     ended_at: Option<Moment>,
+    /// When the access ends by itself, if the client said so; both sides are reminded a week before.
+    until: Option<Moment>,
     /// What became of the latest e-mail.
     delivery: Option<Delivery>,
+    /// What there is to know of who asks, before they are let in.
+    agency_profile: Option<AgencyProfile>,
     #[graphql(skip)]
     places: Option<Places>,
     #[graphql(skip)]
@@ -167,6 +172,52 @@ pub struct ConnectionUserEdge {
     node: ConnectionUser,
 }
 
+impl ConnectionUserEdge {
+    /// A place in its list.
+    pub(super) fn new(cursor: String, node: ConnectionUser) -> Self {
+        Self { cursor, node }
+    }
+}
+
+/// What there is to know of an agency that asks, so that nobody lets in who only calls themselves so.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(serial)]
+pub struct AgencyProfile {
+    /// Since when its account is there.
+    pub opened_at: Moment,
+    /// In how many clients' accounts it can act.
+    pub client_count: i64,
+    /// The verified address of whoever asked; null when they have none any more.
+    pub requester_email: Option<String>,
+}
+
+impl AgencyProfile {
+    /// Of those who made these requests: two statements, however many.
+    pub async fn load(app: &App, rows: &[connection::Model]) -> Result<HashMap<ConnectionId, Self>> {
+        if rows.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let agencies: BTreeSet<_> = rows.iter().map(|row| row.agency_id).collect();
+        let sql = Sql::new(
+            "SELECT a.id, a.created_at, (SELECT count(*) FROM connections c WHERE c.status = 'active' AND c.agency_id = a.id)",
+        );
+        let sql = sql.push(" FROM accounts a WHERE a.id IN ").list(agencies);
+        let read = |row: &QueryResult| {
+            Ok((row.try_get_by_index::<AccountId>(0)?, (row.try_get_by_index::<Moment>(1)?, row.try_get_by_index::<i64>(2)?)))
+        };
+        let agencies: HashMap<_, _> = sql.all(app.reader(), read).await?.into_iter().collect();
+        let people: BTreeSet<_> = rows.iter().map(|row| row.requested_by).collect();
+        let sql = Sql::new("SELECT id, email FROM users WHERE email_verified_at IS NOT NULL AND erased_at IS NULL AND id IN ");
+        let read = |row: &QueryResult| Ok((row.try_get_by_index::<UserId>(0)?, row.try_get_by_index::<String>(1)?));
+        let emails: HashMap<_, _> = sql.list(people).all(app.reader(), read).await?.into_iter().collect();
+        let profiles = rows.iter().filter_map(|row| {
+            let (opened_at, client_count) = *agencies.get(&row.agency_id)?;
+            Some((row.id, Self { opened_at, client_count, requester_email: emails.get(&row.requested_by).cloned() }))
+        });
+        Ok(profiles.collect())
+    }
+}
+
 impl Edge for ConnectionUserEdge {
     type Node = ConnectionUser;
     fn node(&self) -> &ConnectionUser {
@@ -209,7 +260,7 @@ async fn load_places(
         None => sql,
     };
     let sql = sql.push(") p WHERE p.place <= ").bind(limit).push(" ORDER BY p.id");
-    let read = |row: &sea_orm::QueryResult| Ok((model::<place::Model>("p")(row)?, row.try_get::<i64>("", "total")?));
+    let read = |row: &QueryResult| Ok((model::<place::Model>("p")(row)?, row.try_get::<i64>("", "total")?));
     let rows = sql.all(app.reader(), read).await?;
     let people = rows.iter().flat_map(|(place, _)| [Some(place.user_id), place.added_by]).flatten().collect();
     let people = users::load(app.reader(), Some(actor), people).await?;
@@ -226,22 +277,36 @@ async fn load_places(
 
 /// What of the relations a query asks for, so that nothing is loaded in vain.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a relation of its own")]
 pub struct Wants {
     people: bool,
     delivery: bool,
+    profile: bool,
     places: bool,
 }
 
 impl Wants {
     /// All but the places, which load themselves: right for a single connection.
-    pub const ONE: Self = Self { people: true, delivery: true, places: false };
+    pub const ONE: Self = Self { people: true, delivery: true, profile: true, places: false };
+
+    const NOTHING: Self = Self { people: false, delivery: false, profile: false, places: false };
 
     /// What a list asks of its nodes.
     pub fn of(asked: &Asked<'_>) -> Self {
         // A place leads back to its connection, of which anything may be asked.
         let places = asked.node("users");
         let people = places || asked.node("requestedBy") || asked.node("decidedBy");
-        Self { people, delivery: places || asked.node("delivery"), places }
+        let profile = asked.node("agencyProfile") || asked.beyond("users", "connection", "agencyProfile");
+        Self { people, delivery: places || asked.node("delivery"), profile, places }
+    }
+}
+
+impl Wants {
+    /// What a list asks of the connections that its edges lead through.
+    pub fn of_ways(asked: &Asked<'_>) -> Self {
+        let via = |field| asked.edge("via", field);
+        let people = via("requestedBy") || via("decidedBy");
+        Self { people, delivery: via("delivery"), profile: via("agencyProfile"), places: false }
     }
 }
 
@@ -257,8 +322,8 @@ pub async fn view(app: &App, actor: &Actor, rows: Vec<connection::Model>, wants:
 }
 
 /// Connections through which somebody can act, wherever they act now.
-pub async fn view_ways(app: &App, actor: &Actor, rows: Vec<connection::Model>) -> Result<Vec<ClientConnection>> {
-    let mut relations = Relations::load(app, actor, &rows, Wants::ONE).await?;
+pub async fn view_ways(app: &App, actor: &Actor, rows: Vec<connection::Model>, wants: Wants) -> Result<Vec<ClientConnection>> {
+    let mut relations = Relations::load(app, actor, &rows, wants).await?;
     Ok(rows.into_iter().filter_map(|row| relations.seen(row, false)).collect())
 }
 
@@ -268,6 +333,7 @@ struct Relations {
     accounts: HashMap<AccountId, Account>,
     people: HashMap<UserId, User>,
     deliveries: HashMap<Uuid, Delivery>,
+    profiles: HashMap<ConnectionId, AgencyProfile>,
     places: Option<HashMap<ConnectionId, Places>>,
 }
 
@@ -288,6 +354,7 @@ impl Relations {
             accounts: accounts::load(db, Some(actor), sides).await?,
             people: users::load(db, Some(actor), people).await?,
             deliveries: delivery::latest(db, MailKind::AccessRequest, asked).await?,
+            profiles: AgencyProfile::load(app, if wants.profile { rows } else { &[] }).await?,
             places,
         })
     }
@@ -310,7 +377,10 @@ impl Relations {
             created_at: row.created_at,
             expires_at: Some(row.expires_at),
             decided_at: row.decided_at,
-            ended_at: row.ended_at,
+            // One whose time is over has ended at that moment, whether or not it was written down yet (E6).
+            ended_at: row.ended_at.or(row.ends_at.filter(|ends_at| *ends_at <= self.now)),
+            until: row.ends_at.filter(|_| !of_others),
+            agency_profile: self.profiles.remove(&row.id),
             delivery: self.deliveries.get(&row.id.0).cloned(),
             places: self.places.as_mut().map(|places| places.remove(&row.id).unwrap_or_default()),
             row,
@@ -340,17 +410,44 @@ pub async fn load_visible(app: &App, actor: &Actor, ids: &[ConnectionId]) -> Res
         return Ok(Vec::new());
     }
     let sql = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids.iter().copied()).push(" AND (");
-    let sql = of_side(sql, actor).push(" OR c.client_email_key = ").bind(actor.verified_email_key()).push(")");
+    let sql = of_side(sql, actor).push(" OR c.client_email_key = ").bind(actor.verified_email_key()).push(" AND NOT c.silenced)");
     let rows = sql.all(app.reader(), model("c")).await?;
     view(app, actor, rows, Wants::ONE).await
 }
 
 /// Places that the actor may know of by id: those of connections that they may know of.
 pub async fn load_visible_places(app: &App, actor: &Actor, ids: &[PlaceId]) -> Result<Vec<ConnectionUser>> {
-    let rows: Vec<place::Model> =
-        select::<place::Entity>("p").push(" WHERE p.id IN ").list(ids.iter().copied()).all(app.reader(), model("p")).await?;
+    let sql = select::<place::Entity>("p").push(" WHERE p.id IN ").list(ids.iter().copied());
+    let mut rows: Vec<place::Model> = sql.all(app.reader(), model("p")).await?;
+    // An agency's Owner stands in the client's list by the connection's id.
+    let holders = (1..=ids.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
+    let owners = Sql::with(guests(&format!("c.id IN ({holders})")), ids.iter().map(|id| (*id).into()));
+    let owners: Vec<place::Model> = owners.push(" AND p.id = p.connection_id").all(app.reader(), model("p")).await?;
+    rows.extend(owners);
     let of: Vec<_> = rows.iter().map(|row| row.connection_id).collect();
     let connections = load_visible(app, actor, &of).await?;
+    places_of(app, actor, rows, &connections).await
+}
+
+/// That there are these connections of the account that the actor acts in, and whose: for who may know who can act here, and no more.
+pub(super) async fn outlines(app: &App, actor: &Actor, ids: &[ConnectionId]) -> Result<Vec<ClientConnection>> {
+    let sql = select::<connection::Entity>("c").push(" WHERE c.id IN ").list(ids.iter().copied());
+    let rows: Vec<connection::Model> = sql.all(app.reader(), model("c")).await?;
+    let mut relations = Relations::load(app, actor, &rows, Wants::NOTHING).await?;
+    let outline = |row| {
+        let seen = relations.seen(row, true)?;
+        Some(ClientConnection { client_email: None, message: None, requested_level: None, ..seen })
+    };
+    Ok(rows.into_iter().filter_map(outline).collect())
+}
+
+/// Places with all that they lead to, in their order: those of these connections.
+pub(super) async fn places_of(
+    app: &App,
+    actor: &Actor,
+    rows: Vec<place::Model>,
+    connections: &[ClientConnection],
+) -> Result<Vec<ConnectionUser>> {
     let people =
         users::load(app.reader(), Some(actor), rows.iter().flat_map(|row| [Some(row.user_id), row.added_by]).flatten().collect())
             .await?;

@@ -20,6 +20,7 @@ use crate::{
     mail::outbox,
     sweeper,
 };
+use async_graphql::MaybeUndefined;
 use chrono::{NaiveTime, TimeDelta};
 use entity::{AccountId, ConnectionId, Moment, account::Plan, session::SessionClient};
 use std::collections::HashMap;
@@ -226,13 +227,15 @@ impl Story<'_> {
         let (app, caller, named) = (self.app, self.caller(actor)?, LinkOrId::Id(id));
         match turn {
             Turn::Approve(level) => {
-                decide::approve_client_request(app, &caller, decide::Approval { named, account: None, level }).await
+                let approval = decide::Approval { named, account: None, level, until: None };
+                decide::approve_client_request(app, &caller, approval).await.map(drop)
             }
-            Turn::Decline => decide::decline_client_request(app, &caller, named).await,
-            Turn::Ceiling(level) => decide::set_connection_level(app, &caller, id, level).await,
-            Turn::ClientEnds | Turn::AgencyEnds => decide::end_client_connection(app, &caller, id).await,
+            Turn::Decline => decide::decline_client_request(app, &caller, named).await.map(drop),
+            Turn::Ceiling(level) => {
+                decide::set_connection_level(app, &caller, id, level, MaybeUndefined::Undefined).await.map(drop)
+            }
+            Turn::ClientEnds | Turn::AgencyEnds => decide::end_client_connection(app, &caller, id, false).await.map(drop),
         }
-        .map(|_| ())
     }
 }
 

@@ -172,12 +172,20 @@ enum Named {
     Nothing,
 }
 
+/// An id that a level may follow, in brackets.
+fn id_of(value: &str) -> &str {
+    value.split(' ').next().unwrap_or_default()
+}
+
 impl Named {
     /// Only where the kind of event keeps an id: what people may write themselves, such as a new name, names nothing.
     fn read(kind: EventKind, value: &str) -> Self {
         match kind {
             EventKind::UserLeft | EventKind::UserRevoked => value.parse().map_or(Self::Nothing, Self::Account),
-            EventKind::OwnershipTransferred | EventKind::ClientUserRemoved => value.parse().map_or(Self::Nothing, Self::User),
+            EventKind::OwnershipTransferred
+            | EventKind::ClientUserAdded
+            | EventKind::ClientUserLevelChanged
+            | EventKind::ClientUserRemoved => id_of(value).parse().map_or(Self::Nothing, Self::User),
             _ => Self::Nothing,
         }
     }
@@ -238,7 +246,10 @@ impl Subjects {
             Named::User(id) => self.users.get(&id).map(User::title),
             Named::Nothing => None,
         };
-        name.unwrap_or(value).to_owned()
+        match name {
+            Some(name) => format!("{name}{}", &value[id_of(value).len()..]),
+            None => value.to_owned(),
+        }
     }
 
     fn node(&self, subject: Subject, id: Uuid) -> Option<Node> {

@@ -11,7 +11,7 @@ use crate::{
     error::{Denied, Error, Result},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use entity::{LogId, event};
+use entity::{LogId, Moment, event};
 use futures_util::{Stream, future::select_all, stream};
 use std::{
     collections::{HashMap, VecDeque},
@@ -172,6 +172,8 @@ pub struct Listener {
     poll: bool,
     /// Whether the viewer's access may have changed since it was last looked up, as far as one is told.
     woken: bool,
+    /// When the viewer's access ends by itself.
+    ends_at: Option<Moment>,
 }
 
 impl Listener {
@@ -198,6 +200,7 @@ impl Listener {
             ready: VecDeque::new(),
             poll: true,
             woken: true,
+            ends_at: None,
         })
     }
 
@@ -234,6 +237,7 @@ impl Listener {
             // Before each entry, and after each wake-up without one: it may have been for the end of the viewer's access.
             self.woken = false;
             let actor = self.caller.actor_now(&self.app).await?;
+            self.ends_at = actor.ends_at();
             see.may(&self.app, &actor).await?;
             let Some(entry) = self.ready.pop_front() else { continue };
             self.cursor.number = entry.number;
@@ -245,13 +249,19 @@ impl Listener {
 
     async fn wait(&mut self) {
         let changes = self.wakeups.iter_mut().map(|wakeup| Box::pin(wakeup.changed()));
-        self.poll = tokio::time::timeout(POLL, select_all(changes)).await.is_err();
+        self.poll = tokio::time::timeout(patience(&self.app, self.ends_at), select_all(changes)).await.is_err();
     }
+}
+
+/// How long to trust that one would have been woken: not beyond the moment at which the access ends by itself.
+fn patience(app: &App, ends_at: Option<Moment>) -> Duration {
+    let left = ends_at.map(|ends_at| (ends_at - app.now()).to_std().unwrap_or_default() + Duration::from_millis(1));
+    left.unwrap_or(POLL).min(POLL)
 }
 
 /// Waits until a caller's session has ended, or their access to the account that their token names (I3).
 pub async fn access_ended(app: &App, caller: &Caller) {
-    let mut wakeups = Vec::new();
+    let (mut wakeups, mut ends_at) = (Vec::new(), None);
     loop {
         match caller.afresh().actor(app).await {
             Ok(actor) if actor.standing_unless_nowhere().is_err() => return,
@@ -260,14 +270,14 @@ pub async fn access_ended(app: &App, caller: &Caller) {
                 // Looked up once more, in case it ended before anything was heard.
                 continue;
             }
-            Ok(_) => {}
+            Ok(actor) => ends_at = actor.ends_at(),
             Err(Error::Denied(Denied::Unauthenticated(_))) => return,
             // Not to be told now is not to have ended.
             Err(error) => tracing::warn!(cause = %error.cause(), "a socket's access could not be looked up"),
         }
         let changes = wakeups.iter_mut().map(|wakeup: &mut watch::Receiver<u64>| Box::pin(wakeup.changed()));
         // Woken or not, it is looked up again: a wake-up may be lost.
-        let _ = tokio::time::timeout(POLL, any(changes.collect())).await;
+        let _ = tokio::time::timeout(patience(app, ends_at), any(changes.collect())).await;
         tokio::time::sleep(SETTLE).await;
     }
 }

@@ -64,6 +64,9 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
             Some(_) => format!("{actor} declined the invitation of {subject}."),
             None => format!("The invitation of {subject} was declined."),
         },
+        EventKind::ClientAccessResent => format!("{actor} asked {client} again for access for {subject}."),
+        EventKind::ClientUserAdded => format!("{actor} let {after} act in {client}."),
+        EventKind::ClientUserLevelChanged => format!("{actor} changed {before} in {client} to {after}."),
         EventKind::ClientUserRemoved => format!("{before} of {subject} can't act in {client} any more."),
         EventKind::ApiKeyCreated => format!("{actor} made the API key {after}."),
         EventKind::ApiKeyRevoked => format!("{actor} deleted the API key {before}."),
@@ -84,6 +87,14 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
         EventKind::ClientAccessLevelChanged => {
             format!("{actor} changed {subject}'s highest level in {client} from {before} to {after}.")
         }
+        EventKind::ClientAccessUntilChanged => {
+            format!("{actor} changed the end of {subject}'s access to {client} from {before} to {after}.")
+        }
+        EventKind::ClientAccessEnding => format!("{subject}'s access to {client} ends in a week."),
+        EventKind::ClientAccessEnded if names.actor.is_none() => format!("{subject}'s access to {client} has ended."),
         EventKind::ClientAccessEnded => format!("{actor} ended {subject}'s access to {client}."),
+        EventKind::ClientAccessDisabled => format!("{actor} disabled client access for {subject} and left the partner program."),
+        EventKind::AgencyBlocked => format!("{actor} blocked {subject}."),
+        EventKind::AgencyUnblocked => format!("{actor} lets {subject} ask again."),
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     accounts::api::Account,
     api::{Answer, Ask, answer, by_link},
-    connections::view::{ClientConnection, view_ways},
+    connections::view::{ClientConnection, Wants, view_ways},
     error::{Error, Result},
     users::User,
 };
@@ -236,7 +236,7 @@ async fn switch_account(ctx: &Context<'_>, input: SwitchAccountInput) -> Result<
     let Some(seat) = done.seat else { return Ok(SwitchAccount::default()) };
     let level = Some(seat.level);
     let via = match seat.via {
-        Some(row) => view_ways(ctx.app(), &*ctx.actor().await?, vec![row]).await?.pop(),
+        Some(row) => view_ways(ctx.app(), &*ctx.actor().await?, vec![row], Wants::ONE).await?.pop(),
         None => None,
     };
     let account = Some(Account::acted_in(seat.account, &done.user));

@@ -269,6 +269,8 @@ async fn erase_letters(tx: &Tx, user: &user::Model, traces: &Traces, did: &impl 
     let verified = user.email_verified_at.map(|_| user.email_key.as_str());
     let sql = Sql::new("UPDATE mails SET detail = NULL, to_email = '', to_email_key = ").bind(nobody.as_str());
     sql.push(" WHERE to_email_key = ").bind(verified).run(tx.db()).await?;
+    let sql = Sql::new("UPDATE blocks SET email_key = NULL WHERE email_key = ").bind(verified);
+    sql.run(tx.db()).await?;
     let sql =
         Sql::new("UPDATE mails SET status = 'failed', detail = 'Not sent: nobody is there any more.' WHERE status = 'queued'");
     sql.push(" AND to_email_key = ").bind(nobody).run(tx.db()).await?;

@@ -14,3 +14,4 @@ pub mod throttle;
 pub mod totp;
 pub mod two_factor;
 pub mod viewer;
+pub mod ways;

@@ -261,6 +261,7 @@ async fn usual_seat(tx: &Tx, user: &user::Model) -> Result<Option<Seat>> {
 
 /// The way into an account: the direct one if there is one, unless a connection is asked for; else the highest level (C12).
 pub(crate) async fn way_in(tx: &Tx, user: UserId, account: AccountId, connection: Option<ConnectionId>) -> Result<Option<Seat>> {
+    let now = tx.now();
     let sql = Sql::new(format!("SELECT {}, c.agency_id AS agency FROM accounts a", *SEAT_COLUMNS));
     let sql = sql.push(" LEFT JOIN members m ON m.account_id = a.id AND m.suspended_at IS NULL AND m.user_id = ").bind(user);
     let sql = sql.push(" LEFT JOIN connections c ON c.client_id = a.id AND c.status = 'active'");
@@ -273,8 +274,8 @@ pub(crate) async fn way_in(tx: &Tx, user: UserId, account: AccountId, connection
     let ways = sql
         .all(tx.db(), |row| {
             let agency = row.try_get::<Option<AccountId>>("", "agency")?;
-            let through = agency.map(|agency| Seat::of_row(row, Some(agency))).transpose()?.flatten();
-            Ok((Seat::of_row(row, None)?, through))
+            let through = agency.map(|agency| Seat::of_row(row, Some(agency), now)).transpose()?.flatten();
+            Ok((Seat::of_row(row, None, now)?, through))
         })
         .await?;
     let (direct, through): (Vec<_>, Vec<_>) = ways.into_iter().unzip();

@@ -1,16 +1,18 @@
 //! The viewer: who a request acts as, what they may do here and why, and everywhere they can switch to.
 
-use super::security::{self, Session};
+use super::{
+    security::{self, Session},
+    ways::Ways,
+};
 use crate::{
     accounts::{self, api::Account},
-    actor::{Actor, FRESH, Seat, is_fresh, seat_columns},
+    actor::{Actor, FRESH, NEVER_BY_KEY, Seat, is_fresh},
     api::{Ask, Asked, Connection, Edge, PageArgs},
     connections::{
         self,
         api::ClientConnectionEdge,
-        view::{ClientConnection, view_ways},
+        view::{ClientConnection, Wants, view_ways},
     },
-    db::{Sql, contains},
     error::{Denied, Result},
     events::{
         api::{EventEdge, EventFilter},
@@ -20,8 +22,9 @@ use crate::{
     permission::{MATRIX, Permission},
     users::User,
 };
-use async_graphql::{Context, Object, SimpleObject};
+use async_graphql::{Context, Enum, Object, SimpleObject};
 use entity::{AccountId, Moment, UserLevel, event::EventKind};
+use sea_orm::QueryResult;
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
@@ -61,11 +64,12 @@ impl Viewer {
     /// The connection through which the viewer acts, when in a client's account.
     async fn via(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<ClientConnection>> {
         let row = self.0.standing().ok()?.via.clone()?;
-        view_ways(ctx.app(), &self.0, vec![row]).await.map(|mut one| one.pop()).map_err(Into::into).transpose()
+        view_ways(ctx.app(), &self.0, vec![row], Wants::ONE).await.map(|mut one| one.pop()).map_err(Into::into).transpose()
     }
 
     /// Every account that the viewer can switch to: their own, and their clients', by name.
     #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
     async fn accounts(
         &self,
         ctx: &Context<'_>,
@@ -74,9 +78,10 @@ impl Viewer {
         last: Option<i32>,
         before: Option<String>,
         #[graphql(desc = "In the account's name.")] search: Option<String>,
+        #[graphql(desc = "Only where the viewer has one of these levels.")] level: Option<Vec<UserLevel>>,
     ) -> async_graphql::Result<Connection<AccountAccessEdge>> {
         let page = PageArgs { first, after, last, before };
-        Ok(accounts(ctx, &self.0, &page, search.as_deref()).await?)
+        Ok(accounts(ctx, &self.0, &page, search.as_deref(), level.as_deref()).await?)
     }
 
     /// Pending invitations to the viewer's verified e-mail address.
@@ -159,6 +164,43 @@ impl Viewer {
     }
 }
 
+/// What decides whether a permission is given.
+#[derive(Clone, Copy, Debug, Enum, Eq, PartialEq)]
+pub enum PermissionTerm {
+    /// The viewer's level is high enough, or is not.
+    Level,
+    /// The viewer's own level would do, but the client allows less on the connection.
+    Ceiling,
+    /// It is never given through a connection.
+    DirectUsersOnly,
+    /// The account requires two-factor, which the viewer has not set up.
+    TwoFactor,
+    /// It is never given to an API key, or the key's level is too low while its maker's would do.
+    ApiKey,
+    /// The viewer acts in no account, or their access to it has ended.
+    NoAccess,
+}
+
+impl PermissionTerm {
+    fn of(actor: &Actor, permission: Permission) -> Self {
+        let (row, Ok(seat)) = (permission.row(), actor.standing()) else { return Self::NoAccess };
+        let ceiling = seat.via.as_ref().and_then(|via| via.level);
+        if actor.lacks_two_factor() {
+            Self::TwoFactor
+        } else if row.direct_users_only && seat.via.is_some() {
+            Self::DirectUsersOnly
+        } else if seat.by_key && NEVER_BY_KEY.contains(&permission) {
+            Self::ApiKey
+        } else if seat.level >= row.lowest || seat.full < row.lowest {
+            Self::Level
+        } else if ceiling.is_some_and(|ceiling| ceiling < row.lowest) {
+            Self::Ceiling
+        } else {
+            Self::ApiKey
+        }
+    }
+}
+
 /// Why a permission is given or denied.
 #[derive(SimpleObject)]
 #[graphql(serial)]
@@ -166,6 +208,8 @@ impl Viewer {
 pub struct PermissionExplanation {
     /// Whether it is given.
     allowed: bool,
+    /// What decided.
+    decided_by: PermissionTerm,
     /// Why, in a sentence.
     reason: String,
     /// The viewer's level; null when they act in no account.
@@ -193,6 +237,7 @@ impl PermissionExplanation {
         };
         Self {
             allowed: actor.seat_if_any().is_some_and(|seat| seat.may(permission)),
+            decided_by: PermissionTerm::of(actor, permission),
             reason,
             two_factor_missing: actor.lacks_two_factor(),
             level: seat.map(|seat| seat.level),
@@ -228,50 +273,26 @@ impl Edge for AccountAccessEdge {
     }
 }
 
-/// Every way of a user into an account: a place of their own, or one on a connection of an agency of theirs.
-const WAYS: &str = "SELECT m.id AS way, m.account_id AS account_id, NULL AS connection_id, m.level AS m_level, NULL AS am_level, \
-     NULL AS p_level FROM members m WHERE m.suspended_at IS NULL AND m.user_id = ";
-const WAYS_THROUGH: &str = " UNION ALL SELECT c.id, c.client_id, c.id, NULL, am.level, p.level FROM members am \
-     JOIN accounts g ON g.id = am.account_id AND g.status = 'active' \
-     JOIN connections c ON c.agency_id = g.id AND c.status = 'active' \
-     LEFT JOIN places p ON p.connection_id = c.id AND p.user_id = am.user_id \
-     WHERE (p.id IS NOT NULL OR g.owner_id = am.user_id) AND am.suspended_at IS NULL AND am.user_id = ";
-
 async fn accounts(
     ctx: &Context<'_>,
     actor: &Actor,
     page: &PageArgs,
     search: Option<&str>,
+    levels: Option<&[UserLevel]>,
 ) -> Result<Connection<AccountAccessEdge>> {
-    let (db, window, user) = (ctx.app().reader(), page.window("one's accounts")?, actor.user.id);
-    let part = search.map(contains).transpose()?;
-    let scope = |columns: &str| {
-        let sql = Sql::new(format!("SELECT {columns} FROM ({WAYS}")).bind(user).push(WAYS_THROUGH).bind(user);
-        let sql = sql.push(") w JOIN accounts a ON a.id = w.account_id AND a.status = 'active' LEFT JOIN connections c ON c.id = w.connection_id");
-        let sql = sql.push(" WHERE 1 = 1");
-        match &part {
-            Some(part) => sql.push(" AND a.name_key LIKE ").bind(part.as_str()).push(" ESCAPE '\\'"),
-            None => sql,
-        }
-    };
-    let seat = seat_columns(["w.m_level", "w.am_level", "w.p_level"]);
-    let mut sql = scope(&format!("w.way AS way, {seat}"));
-    if let Some(key) = &window.after {
-        sql = beyond(sql, key, ">")?;
-    }
-    if let Some(key) = &window.before {
-        sql = beyond(sql, key, "<")?;
-    }
-    let order = if window.backwards() { " ORDER BY a.name_key DESC, w.way DESC" } else { " ORDER BY a.name_key, w.way" };
-    let read = |row: &sea_orm::QueryResult| {
+    let (app, db, window) = (ctx.app(), ctx.app().reader(), page.window("one's accounts")?);
+    let ways = Ways::of(app, actor.user.id, search, levels).await?;
+    let (sql, now) = (ways.page(&window)?, app.now());
+    let read = |row: &QueryResult| {
         let agency: Option<AccountId> = row.try_get("", "c_agency_id")?;
-        Ok((row.try_get::<Uuid>("", "way")?, Seat::of_row(row, agency)?))
+        Ok((row.try_get::<Uuid>("", "way")?, Seat::of_row(row, agency, now)?))
     };
-    let rows = sql.push(order).push(&format!(" LIMIT {}", window.limit())).all(db, read).await?;
+    let rows = sql.all(db, read).await?;
     let rows: Vec<_> = rows.into_iter().filter_map(|(way, seat)| Some((way, seat?))).collect();
-    let total = if Asked::of(ctx).total() { scope("count(*)").count(db).await? } else { 0 };
+    let asked = Asked::of(ctx);
+    let total = if asked.total() { ways.count().count(db).await? } else { 0 };
     let via = rows.iter().filter_map(|(_, seat)| seat.via.clone()).collect();
-    let via = view_ways(ctx.app(), actor, via).await?;
+    let via = view_ways(app, actor, via, Wants::of_ways(&asked)).await?;
     let via: HashMap<_, _> = via.into_iter().map(|connection| (connection.id, connection)).collect();
     let edge = |(_, seat): (Uuid, Seat), cursor| AccountAccessEdge {
         cursor,
@@ -280,11 +301,4 @@ async fn accounts(
         node: Account::seen(seat.account, Some(actor)),
     };
     Ok(window.page(rows, total, edge, |(way, seat)| vec![seat.account.name_key.clone(), way.to_string()]))
-}
-
-fn beyond(sql: Sql, key: &[String], side: &str) -> Result<Sql> {
-    let parts = if let [name, way] = key { Uuid::parse_str(way).ok().map(|way| (name.as_str(), way)) } else { None };
-    let (name, way) = parts.ok_or_else(|| Denied::BadRequest("That is no cursor of this list.".into()))?;
-    let sql = sql.push(&format!(" AND (a.name_key {side} ")).bind(name).push(" OR a.name_key = ").bind(name);
-    Ok(sql.push(&format!(" AND w.way {side} ")).bind(way).push(")"))
 }

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result, UserError, UserErrorCode},
     identity,
     keys::{Keys, LinkOrId, Purpose},
-    limits::{Counted, Rolling},
+    limits::{Counted, Rolling, not_too_soon},
     permission::Permission,
     text::{self, Email},
 };
@@ -218,7 +218,8 @@ pub async fn resend_invitation(app: &App, caller: &Caller, id: InvitationId, ema
             let why = "The person whom it was sent to is gone. Invite another address.";
             return Err(UserError::new(UserErrorCode::NotActive, why).at(["invitationId"]).into());
         }
-        not_too_soon(app, tx, &row).await?;
+        let standing = (row.status_at(tx.now()) == InvitationStatus::Pending).then_some(row.sent_at);
+        not_too_soon(app, tx, (MailKind::Invitation, id.0), standing, "invitationId").await?;
         check_again(app, tx, &actor, &row, email.as_ref()).await?;
         let (address, key) = email.map_or((row.email, row.email_key), |email| (email.address, email.key));
         let sql = Sql::new("UPDATE invitations SET version = version + 1, status = 'pending', decided_at = NULL, email = ");
@@ -230,16 +231,6 @@ pub async fn resend_invitation(app: &App, caller: &Caller, id: InvitationId, ema
         Ok(row)
     })
     .await
-}
-
-async fn not_too_soon(app: &App, tx: &Tx, row: &invitation::Model) -> Result<()> {
-    let sql = Sql::new("SELECT created_at FROM mails WHERE version > 1 AND kind = ").bind(MailKind::Invitation);
-    let sql = sql.push(" AND subject_id = ").bind(row.id).push(" ORDER BY created_at DESC LIMIT ");
-    let sql = sql.push(&identity::rules::SENT_IN_A_DAY.to_string());
-    let resent: Vec<Moment> = sql.all(tx.db(), |row| row.try_get_by_index(0)).await?;
-    let Some(at) = rules::resend_at(row, &resent, app.config.resend_interval, tx.now()) else { return Ok(()) };
-    let why = "It was sent a moment ago, or five times again in a day. Ask them to look among the unwanted mails.";
-    Err(UserError::new(UserErrorCode::ResendTooSoon, why).at(["invitationId"]).retry_at(at).into())
 }
 
 /// One that lives again is checked as a new one, and one that goes to another address as one to that address, which takes a place
@@ -381,7 +372,7 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
     if row.email_key != user.email_key {
         tell_inviter(tx, &row, event).await?;
     }
-    Ok(Seat { account, level: row.level, via: None, by_key: false })
+    Ok(Seat::direct(account, row.level))
 }
 
 /// Whoever invited one address learns that somebody with another has joined (U2).

@@ -1,11 +1,6 @@
 //! What is allowed when inviting and joining: pure, and told the time.
 
-use crate::{
-    error::{UserError, UserErrorCode},
-    identity::rules::SENT_IN_A_DAY,
-    limits::DAY,
-};
-use chrono::TimeDelta;
+use crate::error::{UserError, UserErrorCode};
 use entity::{
     Moment, UserLevel,
     invitation::{self, InvitationStatus},
@@ -32,15 +27,6 @@ pub fn resendable(invitation: &invitation::Model, now: Moment) -> Result<(), Use
     }
 }
 
-/// When an invitation can be sent again, after the resends of which the latest come first (U3): while its link stands, some time
-/// after the latest e-mail, the first one included; and at most [`SENT_IN_A_DAY`] times in any 24 hours.
-pub fn resend_at(invitation: &invitation::Model, resent: &[Moment], interval: TimeDelta, now: Moment) -> Option<Moment> {
-    let stands = invitation.status_at(now) == InvitationStatus::Pending;
-    let after_latest = stands.then_some(invitation.sent_at + interval);
-    let after_day = resent.get(SENT_IN_A_DAY - 1).map(|at| *at + DAY);
-    after_latest.max(after_day).filter(|at| *at > now)
-}
-
 /// Whoever bears the link may join, but an Admin has to be whom the invitation was sent to (U2).
 pub fn may_bear(invitation: &invitation::Model, user: &user::Model, field: &str) -> Result<(), UserError> {
     if invitation.level == UserLevel::Admin && invitation.email_key != user.email_key {
@@ -53,6 +39,7 @@ pub fn may_bear(invitation: &invitation::Model, user: &user::Model, field: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::TimeDelta;
     use entity::{AccountId, InvitationId, UserId};
     use uuid::Uuid;
 
@@ -77,21 +64,6 @@ mod tests {
             expires_at: at(sent) + TimeDelta::days(7),
             decided_at: None,
         }
-    }
-
-    /// U3: a minute after the latest while the link stands, five times in a day in any case.
-    #[test]
-    fn u3_when_it_can_be_sent_again() {
-        let (pending, minute) = (invitation(InvitationStatus::Pending, 10), TimeDelta::minutes(1));
-        assert_eq!(resend_at(&pending, &[], minute, at(10)), Some(at(11)));
-        assert_eq!(resend_at(&pending, &[], minute, at(11)), None);
-        let five = [at(10), at(8), at(6), at(4), at(2)];
-        assert_eq!(resend_at(&pending, &five[..4], minute, at(11)), None);
-        assert_eq!(resend_at(&pending, &five, minute, at(11)), Some(at(2) + DAY));
-        assert_eq!(resend_at(&pending, &five, minute, at(2) + DAY), None);
-        let expired = invitation(InvitationStatus::Expired, 10);
-        assert_eq!(resend_at(&expired, &[], minute, at(10)), None, "no link stands");
-        assert_eq!(resend_at(&expired, &five, minute, at(11)), Some(at(2) + DAY));
     }
 
     /// U3: what is pending or has expired; nothing else.

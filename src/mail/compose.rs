@@ -5,6 +5,7 @@
 use super::letter::Letter;
 use crate::{
     app::App,
+    connections::view::AgencyProfile,
     db::{Sql, by_id, columns, model},
     error::Result,
     identity::{
@@ -28,7 +29,7 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         MailKind::Invitation => invitation(app, mail).await,
         MailKind::InvitationAcceptedByAnother => Ok(accepted_by_another(app, mail).await?.map(|letter| (letter, None))),
         MailKind::AccessRequest => access_request(app, mail).await,
-        MailKind::AccessApproved | MailKind::AccessDeclined | MailKind::ConnectionEnded => {
+        MailKind::AccessApproved | MailKind::AccessDeclined | MailKind::ConnectionEnded | MailKind::ConnectionEnding => {
             Ok(about_connection(app, mail).await?.map(|letter| (letter, None)))
         }
         MailKind::ResetPassword => reset_password(app, mail).await,
@@ -118,6 +119,11 @@ async fn notice(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
             let account = account_of(app, event.before.as_deref()).await?;
             ("Your access was revoked", format!("You can't act in {account} any more."))
         }
+        EventKind::ClientUserRemoved => {
+            let row = by_id::<connection::Entity>(app.reader(), event.subject_id).await?;
+            let Some(client) = row.and_then(|row| row.client_id) else { return Ok(None) };
+            ("Your access was revoked", format!("You can't act in {} any more.", account_name(app, client).await?))
+        }
         EventKind::AccountClosed => {
             let account = account_name(app, AccountId(event.subject_id)).await?;
             ("An account was closed", format!("{account} was closed. Nobody can act in it any more."))
@@ -176,6 +182,11 @@ async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
     Ok(Some(Letter::Security { name: user.name, title, what, at: event.at }))
 }
 
+async fn is_colleague(app: &App, account: AccountId, user: Option<UserId>) -> Result<bool> {
+    let sql = Sql::new("SELECT count(*) FROM members WHERE account_id = ").bind(account).push(" AND user_id = ").bind(user);
+    Ok(sql.count(app.reader()).await? > 0)
+}
+
 async fn invitation(app: &App, mail: &mail::Model) -> Result<Linked> {
     let row = by_id::<invitation::Entity>(app.reader(), mail.subject_id).await?;
     let Some(row) = row.filter(|row| row.status_at(app.now()) == InvitationStatus::Pending && row.version == mail.version) else {
@@ -210,8 +221,11 @@ async fn access_request(app: &App, mail: &mail::Model) -> Result<Linked> {
     };
     let Some(row) = row.filter(pending) else { return Ok(None) };
     let token = app.keys.link(Purpose::AccessRequest, row.id.0, row.version);
+    let agency = account_name(app, row.agency_id).await?;
+    let profile = AgencyProfile::load(app, std::slice::from_ref(&row)).await?.remove(&row.id);
     let letter = Letter::AccessRequest {
-        agency: account_name(app, row.agency_id).await?,
+        profile: profile.map_or_else(String::new, |profile| who_asks(&agency, &profile)),
+        agency,
         requester: user_name(app, Some(row.requested_by)).await?,
         level: row.requested_level.map_or("a level of your choosing", UserLevel::title),
         message: row.message,
@@ -219,6 +233,17 @@ async fn access_request(app: &App, mail: &mail::Model) -> Result<Linked> {
         expires_at: row.expires_at,
     };
     Ok(Some((letter, Some(token))))
+}
+
+/// So that nobody lets in who only calls themselves so.
+fn who_asks(agency: &str, profile: &AgencyProfile) -> String {
+    let clients = match profile.client_count {
+        0 => "and acts for no client yet".to_owned(),
+        1 => "and acts for one client".to_owned(),
+        count => format!("and acts for {count} clients"),
+    };
+    let from = profile.requester_email.as_ref().map_or_else(String::new, |email| format!(" The address of who asks is {email}."));
+    format!("{agency} is here since {}, {clients}.{from}", profile.opened_at.format("%-d %B %Y"))
 }
 
 /// Mails that tell of a decision: who decided is the event's actor.
@@ -241,8 +266,18 @@ async fn about_connection(app: &App, mail: &mail::Model) -> Result<Option<Letter
     if mail.kind == MailKind::AccessApproved {
         return Ok(Some(Letter::AccessApproved { agency, client, level, approver: actor }));
     }
-    // The event says which side ended it, and the mail goes to the other.
-    let by_client = event.before.as_deref() == Some(connection::Side::Client.name());
-    let (account, other_account) = if by_client { (agency, client) } else { (client, agency) };
-    Ok(Some(Letter::ConnectionEnded { by: actor, account, other_account }))
+    if mail.kind == MailKind::ConnectionEnding {
+        // One that was put off since, or has ended, is not worth a word.
+        let stands = row.status_at(app.now()) == connection::ConnectionStatus::Active;
+        return Ok(row.ends_at.filter(|_| stands).map(|ends_at| Letter::ConnectionEnding { agency, client, ends_at }));
+    }
+    // The event says which side ended it, and the mail goes to the other; to both, when nobody did.
+    let by = Some(actor).filter(|_| event.before.as_deref() != Some(connection::Ended::ByItself.name()));
+    let to_agency = match event.before.as_deref() {
+        Some("client") => true,
+        Some("agency") => false,
+        _ => is_colleague(app, row.agency_id, mail.user_id).await?,
+    };
+    let (account, other_account) = if to_agency { (agency, client) } else { (client, agency) };
+    Ok(Some(Letter::ConnectionEnded { by, account, other_account }))
 }

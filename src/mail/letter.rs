@@ -48,6 +48,8 @@ pub enum Letter {
         agency: String,
         /// Who asks for it.
         requester: String,
+        /// What there is to know of who asks.
+        profile: String,
         /// The level asked for.
         level: &'static str,
         /// What the requester wrote.
@@ -77,14 +79,23 @@ pub enum Letter {
         /// The level asked for.
         level: &'static str,
     },
-    /// Tells one side of a connection that the other ended it.
+    /// Tells one side of a connection that the other ended it, or that its time is over.
     ConnectionEnded {
-        /// Who ended it.
-        by: String,
+        /// Who ended it; nobody, when its time is over.
+        by: Option<String>,
         /// The reader's account.
         account: String,
         /// The other side's account.
         other_account: String,
+    },
+    /// Reminds one side of a connection that it ends by itself.
+    ConnectionEnding {
+        /// The agency.
+        agency: String,
+        /// The client's account.
+        client: String,
+        /// When it ends.
+        ends_at: DateTime<Utc>,
     },
     /// Lets a user take another password.
     ResetPassword {
@@ -158,6 +169,7 @@ impl Letter {
             Self::AccessApproved { client, .. } => format!("{client} has approved your access request"),
             Self::AccessDeclined { address, .. } => format!("{address} has declined your access request"),
             Self::ConnectionEnded { other_account, .. } => format!("The connection with {other_account} has ended"),
+            Self::ConnectionEnding { agency, client, .. } => format!("{agency}'s access to {client} ends soon"),
             Self::ResetPassword { .. } => "Take a new password".to_owned(),
             Self::Security { title, .. } | Self::Notice { title, .. } => (*title).to_owned(),
             Self::InvitationAcceptedByAnother { account, invited_address, .. } => {
@@ -176,8 +188,9 @@ impl Letter {
             Self::Invitation { account, inviter, level, .. } => {
                 vec![format!("{inviter} invites you to join the account {account}."), format!("Your level: {level}.")]
             }
-            Self::AccessRequest { agency, requester, level, .. } => vec![
+            Self::AccessRequest { agency, requester, level, profile, .. } => vec![
                 format!("{requester} of {agency} asks you to let that agency act in your account."),
+                profile.clone(),
                 format!("Level asked for: {level}. If you approve, you choose the level yourself."),
             ],
             Self::AccessApproved { agency, client, level, approver } => vec![
@@ -188,7 +201,15 @@ impl Letter {
                 format!("The access request of {agency} to {address} has been declined."),
                 format!("Level asked for: {level}."),
             ],
-            Self::ConnectionEnded { by, account, other_account } => vec![
+            Self::ConnectionEnding { agency, client, ends_at } => vec![
+                format!("The access of {agency} to the account {client} ends {}.", ends_at.format("%A, %-d %B %Y, %H:%M UTC")),
+                "Until then the client can give it another end, or none.".to_owned(),
+            ],
+            Self::ConnectionEnded { by: None, account, other_account } => vec![
+                format!("The time of the connection between your account {account} and {other_account} is over."),
+                "Nobody can act in the client's account through it any more.".to_owned(),
+            ],
+            Self::ConnectionEnded { by: Some(by), account, other_account } => vec![
                 format!("{by} has ended the connection between your account {account} and {other_account}."),
                 "Nobody can act in the client's account through it any more.".to_owned(),
             ],
@@ -242,6 +263,7 @@ impl Letter {
             Self::AccessApproved { .. } => "If you didn't expect this, ask in your agency who made the request.",
             Self::AccessDeclined { .. } => "If you didn't expect this, ask your client before you make another request.",
             Self::ConnectionEnded { .. } => "If you didn't expect this, ask the other side. A new request can restore it.",
+            Self::ConnectionEnding { .. } => "If you didn't expect this, ask the other side.",
             Self::ResetPassword { .. } => "If it wasn't you, ignore this mail: without the link nobody can change your password.",
             Self::Security { .. } => "If it wasn't you, take a new password at once: that ends all sessions.",
             Self::Notice { .. } => "You get this because of your access to that account.",
@@ -341,10 +363,12 @@ mod tests {
         vec![
             Letter::VerifyEmail { name: n(), link: link(), expires_at },
             Letter::Invitation { account: n(), inviter: n(), level, message: message.clone(), link: link(), expires_at },
-            Letter::AccessRequest { agency: n(), requester: n(), level, message, link: link(), expires_at },
+            Letter::AccessRequest { agency: n(), requester: n(), profile: n(), level, message, link: link(), expires_at },
             Letter::AccessApproved { agency: n(), client: n(), level, approver: n() },
             Letter::AccessDeclined { agency: n(), address: n(), level },
-            Letter::ConnectionEnded { by: n(), account: n(), other_account: n() },
+            Letter::ConnectionEnded { by: Some(n()), account: n(), other_account: n() },
+            Letter::ConnectionEnded { by: None, account: n(), other_account: n() },
+            Letter::ConnectionEnding { agency: n(), client: n(), ends_at: expires_at },
             Letter::InvitationAcceptedByAnother { account: n(), invited_address: n(), joiner: n(), level },
         ]
     }

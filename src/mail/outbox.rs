@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     app::{App, Outgoing, Tx},
-    db::{Sql, hold_texts, model, select},
+    db::{Sql, by_id, hold_texts, model, select},
     error::Result,
     limits::DAY,
 };
 use chrono::TimeDelta;
 use entity::{
-    MailId,
+    MailId, connection,
     mail::{self, DeliveryStatus, MailKind},
 };
 use futures_util::{StreamExt, stream};
@@ -136,6 +136,8 @@ async fn send(app: &App, mail: mail::Model) -> Result<()> {
     }
     let attempts = mail.attempts + 1;
     let outcome = match compose::compose(app, &mail).await? {
+        // Whoever asks learns no more than of a mail that was taken and never read.
+        Some(_) if is_silenced(app, &mail).await? => Outcome::Sent(String::new()),
         Some((letter, token)) => {
             let (id, to, kind) = (mail.id.to_string(), mail.to_email.clone(), mail.kind.name());
             let envelope = Envelope { id, to, kind, rendered: letter.render(), token, at: app.now() };
@@ -155,6 +157,15 @@ async fn send(app: &App, mail: mail::Model) -> Result<()> {
     let sql = sql.push(", at = ").bind(app.now()).push(" WHERE status = 'queued' AND id = ").bind(mail.id);
     sql.push(" AND attempts = ").bind(attempts).run(app.db.writer()).await?;
     Ok(())
+}
+
+/// Whether it asks for access in the name of an agency that the client blocks.
+async fn is_silenced(app: &App, mail: &mail::Model) -> Result<bool> {
+    if mail.kind != MailKind::AccessRequest {
+        return Ok(false);
+    }
+    let row = by_id::<connection::Entity>(app.reader(), mail.subject_id).await?;
+    Ok(row.is_some_and(|row| row.silenced))
 }
 
 /// Half a minute, a minute, two, … two hours at most.
