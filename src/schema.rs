@@ -180,7 +180,9 @@ async fn visible_accounts(app: &App, actor: &Actor, ids: Vec<AccountId>) -> Resu
     let sql = crate::db::Sql::new("SELECT a.id FROM accounts a WHERE a.id IN ").list(ids).push(" AND (a.id = ").bind(here);
     let sql = sql.push(" OR EXISTS (SELECT 1 FROM members m WHERE m.account_id = a.id AND m.user_id = ").bind(actor.user.id);
     let sql = sql
-        .push(") OR EXISTS (SELECT 1 FROM connections c WHERE c.status = 'active' AND (c.agency_id = a.id AND c.client_id = ")
+        .push(") OR EXISTS (SELECT 1 FROM connections c WHERE c.status = 'active' AND (c.ends_at IS NULL OR c.ends_at > ")
+        .bind(app.now())
+        .push(") AND (c.agency_id = a.id AND c.client_id = ")
         .bind(here);
     let sql = sql.push(" OR c.client_id = a.id AND c.agency_id = ").bind(here);
     let visible: Vec<AccountId> = sql.push(")))").all(app.reader(), |row| row.try_get_by_index(0)).await?;

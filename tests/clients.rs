@@ -1,5 +1,24 @@
 //! What an agency's people live in all day: requests sent again and taken back, places on clients, ends that are set, agencies that
 //! are blocked, leaving the program: SPEC C2–C12, E6, THREATS 45, 48, 53, 54.
+//!
+//! The guide that the rules come from, sentence by sentence, and where each is shown:
+//!
+//! - "you have to join", "should be enabled by the Owner or Admin" (C1): `connections::c1_an_account_becomes_an_agency_in_order`,
+//!   and by whom: `matrix::threat_46_every_mutation_asks_what_the_sdl_shows`
+//! - "the email address of the Owner or Admin" (C3): `connections::threat_54_a_request_lives_seven_days`,
+//!   `connections::c3_the_addressee_learns_no_more_than_that`
+//! - "up to 35 client accounts a day, individually or in batches", "place commas between email addresses" (C2):
+//!   `connections::c2_the_36th_address_of_a_day_is_refused`, `connections::c2_each_address_stands_for_itself`,
+//!   `connections::threat_51_one_hundred_requests_race_for_the_last_place`
+//! - "a message that reminds them", "the user level you need", "We'll email your clients", "an email to the Owner of your account"
+//!   (C2, C5, C6): `connections::an_agency_asks_and_a_client_approves`, `connections::c6_one_mail_when_owner_and_requester_are_one`
+//! - "Requests will expire after 7 days. You can resend a request" (C4): `threat_54_expired_and_taken_back`, `c4_sent_again`
+//! - "your colleague's name or their user name", "must already be a user on your account", "You cannot assign a role higher than your
+//!   own" (C7): `c7_a_colleague_is_added`, `c7_a_place_is_taken`
+//! - "move back and forth between them without logging in and out", "the account you want to return to" (C12):
+//!   `connections::an_agency_asks_and_a_client_approves`, `connections::c12_the_direct_way_counts`, `c12_everywhere_that_one_can_switch_to`
+//! - "you can remove access at any time", "You will no longer have access" (C9, C10): `connections::c9_who_may_end_a_connection`,
+//!   `c10_client_access_is_disabled`
 
 use crate::{
     on_both_databases,
@@ -574,11 +593,101 @@ async fn a_blocked_agency_is_not_heard(app: &TestApp) {
     let again = owner.request_one(&client.email).await;
     assert_eq!(hears.change().await.connection, again, "the first that is heard of since");
     client.approve(&again, "ADMIN").await.ok();
-    // Of an agency that one has: what it can do already stays.
+    let approved = client.log("CLIENT_ACCESS_APPROVED").await;
+    assert_eq!(approved[0]["after"], "Admin", "what was agreed on stands in the log");
+    // Of an agency that one has: what it can do already stays, and of the block its people read nothing there either.
     client.ask(BLOCK, json!({ "i": { "connectionId": again } })).await.ok();
     assert_eq!(owner.acting_in(&client.account).await.level().await.as_deref(), Some("ADMIN"));
+    let there = owner.acting_in(&client.account).await;
+    let everything =
+        there.ask("{ account { auditLog(first: 100) { totalCount nodes { id kind summary } } } }", Value::Null).await;
+    assert!(!everything.0.to_string().to_lowercase().contains("block"), "{:?}", everything.0);
+    let blocks = "{ account { auditLog(kinds: [AGENCY_BLOCKED, AGENCY_UNBLOCKED]) { totalCount nodes { id } } } }";
+    assert_eq!(there.ask(blocks, Value::Null).await.payload()["auditLog"]["totalCount"], 0);
+    let events = client.ask(blocks, Value::Null).await.payload()["auditLog"].clone();
+    assert_eq!(events["totalCount"], 3);
+    assert_eq!(there.ask(node, json!({ "c": events["nodes"][0]["id"] })).await.0["data"]["node"], Value::Null);
     let itself = owner.ask(BLOCK, json!({ "i": { "connectionId": again } })).await;
     assert_eq!(itself.user_errors(), ["NOT_FOUND at connectionId"]);
+}
+
+/// Who merely bears a link, passed on to them, keeps nothing from whom it was meant for.
+async fn a_block_is_ones_own(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let client = app.person("carl@client.example").await;
+    let mallory = app.person("mal@else.example").await;
+    let id = owner.request_one(&client.email).await;
+    let token = app.token_to(&client.email, "access_request").await;
+    mallory.ask(BLOCK, json!({ "i": { "token": token } })).await.ok();
+    let inbox = "{ viewer { accessRequests { totalCount } } }";
+    assert_eq!(client.ask(inbox, Value::Null).await.payload()["accessRequests"]["totalCount"], 1);
+    client.approve(&id, "VIEWER").await.ok();
+    client.end(&id).await.ok();
+    owner.request(&[&client.email, &mallory.email]).await.ok();
+    assert_eq!(client.ask(inbox, Value::Null).await.payload()["accessRequests"]["totalCount"], 1);
+    assert_eq!(
+        mallory.ask(inbox, Value::Null).await.payload()["accessRequests"]["totalCount"],
+        0,
+        "they hear nothing themselves"
+    );
+    let newcomer = app.newcomer("new@else.example").await;
+    assert_eq!(newcomer.ask(BLOCK, json!({ "i": { "token": token } })).await.user_errors(), ["EMAIL_NOT_VERIFIED"]);
+    // What a block takes no place of: the address gets what others send it.
+    client.ask(BLOCK, json!({ "i": { "connectionId": id } })).await.ok();
+    for _ in 0..11 {
+        let last = "{ account { clientConnections(first: 1, search: \"carl@\", status: [PENDING]) { nodes { id } } } }";
+        let last =
+            owner.ask(last, Value::Null).await.payload()["clientConnections"]["nodes"][0]["id"].as_str().unwrap().to_owned();
+        owner.ask(CANCEL, named(&last)).await.ok();
+        owner.request(&[&client.email]).await.ok();
+    }
+    let other = app.agency("otto@other.example").await;
+    other.request(&[&client.email]).await.ok();
+    assert_eq!(app.mails_to(&client.email).await[0]["kind"], "access_request");
+    assert_eq!(client.ask(inbox, Value::Null).await.payload()["accessRequests"]["totalCount"], 1);
+}
+
+/// C10, E6: what was over already when an agency leaves the program has ended by itself, at its time.
+async fn e6_what_was_over_has_ended_by_itself(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let client = app.person("carl@client.example").await;
+    let id = owner.connect(&client, "ADMIN").await;
+    let until = app.now() + TimeDelta::minutes(1);
+    client.ask(SET, json!({ "i": { "connectionId": id, "level": "ADMIN", "until": until } })).await.ok();
+    app.advance(TimeDelta::minutes(2));
+    owner.ask(DISABLE, Value::Null).await.ok();
+    for person in [&owner, &client] {
+        let log = person.log("CLIENT_ACCESS_ENDED").await;
+        assert_eq!((log.len(), &log[0]["actor"], &log[0]["before"]), (1, &Value::Null, &json!("time")));
+        let mails = app.mails_to(&person.email).await;
+        assert!(mails[0]["text"].as_str().unwrap().contains("The time of the connection"), "{}", mails[0]["text"]);
+    }
+}
+
+/// L6, THREATS 45, U10, I6: through one agency's connection, another's is not there; who could not act in a client's account for
+/// want of two-factor manages no places on it; an API key ends nothing in its maker's name.
+async fn l6_a_guest_knows_one_connection(app: &TestApp) {
+    let owner = app.agency("olga@agency.example").await;
+    let mia = owner.colleague("mia@agency.example", "MANAGER").await;
+    let vic = owner.colleague("vic@agency.example", "VIEWER").await;
+    let rival = app.agency("rita@rival.example").await;
+    let client = app.person("carl@client.example").await;
+    let id = mia.connect(&client, "ADMIN").await;
+    let other = rival.connect(&client, "ADMIN").await;
+    let there = owner.acting_in(&client.account).await;
+    assert_eq!(there.end(&other).await.user_errors(), ["NOT_FOUND at connectionId"]);
+    assert_eq!(there.end("connection_00000000000000000000000001").await.user_errors(), ["NOT_FOUND at connectionId"]);
+    assert_eq!(remove(&there, &other, &rival).await.user_errors(), ["NOT_FOUND at connectionId"]);
+    let key = "mutation { createApiKey(input: {name: \"x\"}) { secret userErrors { code } } }";
+    let secret = owner.ask(key, Value::Null).await.payload()["secret"].as_str().unwrap().to_owned();
+    let by_key = Person { token: secret, ..owner.clone() };
+    assert_eq!(by_key.end(&id).await.codes(), ["FORBIDDEN"]);
+    place(&by_key, "addClientUser", &id, json!({ "userId": vic.id }), "VIEWER").await.ok();
+    crate::two_factor::protect(&client).await;
+    client.ask("mutation { requireTwoFactor(input: {required: true}) { userErrors { code } } }", Value::Null).await.ok();
+    let without = place(&mia, "setClientUserLevel", &id, json!({ "userId": vic.id }), "AUTHOR").await;
+    assert_eq!(without.codes(), ["TWO_FACTOR_REQUIRED"]);
+    place(&owner, "setClientUserLevel", &id, json!({ "userId": vic.id }), "AUTHOR").await.ok();
 }
 
 /// L6, C6: a client sees everyone who can act in its account, an agency's Owner among them; an agency's people see their own.
@@ -715,6 +824,9 @@ on_both_databases!(
     e4_a_stream_ends_with_its_time,
     who_asks_is_told,
     a_blocked_agency_is_not_heard,
+    a_block_is_ones_own,
+    e6_what_was_over_has_ended_by_itself,
+    l6_a_guest_knows_one_connection,
     who_can_act_in_a_clients_account,
     c12_everywhere_that_one_can_switch_to,
 );

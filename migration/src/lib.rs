@@ -13,17 +13,24 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 
-/// Every migration: its name, its SQL, and what is said differently to SQLite and to PostgreSQL.
-const MIGRATIONS: &[(&str, &str, [&str; 2])] = &[
-    ("0001_the_first_tables", m0001_the_first_tables::SQL, ["", ""]),
-    ("0002_identity", m0002_identity::SQL, ["", ""]),
-    ("0003_users_and_levels", m0003_users_and_levels::SQL, ["", ""]),
+/// Every migration: its name, and its SQL in steps, of which some are said differently to SQLite and to PostgreSQL.
+const MIGRATIONS: &[(&str, &[[&str; 2]])] = &[
+    ("0001_the_first_tables", &[both(m0001_the_first_tables::SQL)]),
+    ("0002_identity", &[both(m0002_identity::SQL)]),
+    ("0003_users_and_levels", &[both(m0003_users_and_levels::SQL)]),
     (
         "0004_agencies_and_clients",
-        m0004_agencies_and_clients::SQL,
-        [m0004_agencies_and_clients::SQLITE, m0004_agencies_and_clients::POSTGRES],
+        &[
+            both(m0004_agencies_and_clients::SQL),
+            [m0004_agencies_and_clients::SQLITE, m0004_agencies_and_clients::POSTGRES],
+            both(m0004_agencies_and_clients::NAMES),
+        ],
     ),
 ];
+
+const fn both(sql: &str) -> [&str; 2] {
+    [sql, sql]
+}
 
 /// Any number, the same in every replica: who holds it migrates.
 const LOCK: i64 = 0x6b65_7968_6f6c_6465;
@@ -40,9 +47,10 @@ pub async fn up(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
     tx.execute_unprepared("CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY)").await?;
     let done = applied(&tx).await?;
     let mut applied = Vec::new();
-    for (name, sql, own) in MIGRATIONS.iter().filter(|(name, ..)| !done.iter().any(|done| done == name)) {
-        tx.execute_unprepared(sql).await?;
-        tx.execute_unprepared(own[usize::from(postgres)]).await?;
+    for (name, steps) in MIGRATIONS.iter().filter(|(name, _)| !done.iter().any(|done| done == name)) {
+        for step in *steps {
+            tx.execute_unprepared(step[usize::from(postgres)]).await?;
+        }
         tx.execute_unprepared(&format!("INSERT INTO migrations (name) VALUES ('{name}')")).await?;
         applied.push(*name);
     }
@@ -54,9 +62,9 @@ pub async fn up(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
 pub async fn missing(db: &DatabaseConnection) -> Result<Vec<&'static str>, DbErr> {
     let Ok(done) = applied(db).await else {
         // Without tables all is missing; without a database this fails too.
-        return db.execute_unprepared("SELECT 1").await.map(|_| MIGRATIONS.iter().map(|(name, ..)| *name).collect());
+        return db.execute_unprepared("SELECT 1").await.map(|_| MIGRATIONS.iter().map(|(name, _)| *name).collect());
     };
-    Ok(MIGRATIONS.iter().map(|(name, ..)| *name).filter(|name| !done.iter().any(|done| done == name)).collect())
+    Ok(MIGRATIONS.iter().map(|(name, _)| *name).filter(|name| !done.iter().any(|done| done == name)).collect())
 }
 
 async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {

@@ -30,11 +30,15 @@ CREATE INDEX connections_requester ON connections (requested_by);
 
 ALTER TABLE connections ADD COLUMN client_name_key text;
 ALTER TABLE places ADD COLUMN client_name_key text;
+CREATE INDEX connections_clients ON connections (agency_id, client_name_key, id) WHERE status = 'active';
+CREATE INDEX places_clients ON places (user_id, client_name_key, connection_id);
+";
+
+/// For the rows that are there, once the triggers see to those that come.
+pub(crate) const NAMES: &str = "
 UPDATE connections SET client_name_key = (SELECT a.name_key FROM accounts a WHERE a.id = connections.client_id)
     WHERE client_id IS NOT NULL;
 UPDATE places SET client_name_key = (SELECT c.client_name_key FROM connections c WHERE c.id = places.connection_id);
-CREATE INDEX connections_clients ON connections (agency_id, client_name_key, id) WHERE status = 'active';
-CREATE INDEX places_clients ON places (user_id, client_name_key, connection_id);
 ";
 
 pub(crate) const SQLITE: &str = "

@@ -1,7 +1,8 @@
 //! Agencies that a client wants to hear nothing of any more: what they ask is not delivered, and they don't learn that.
 //!
-//! A request goes to an address, not to an account. Blocked are the address that was asked when the agency was blocked, and the
-//! verified addresses of the account's Owner and Admins, as they are when the agency asks.
+//! A request goes to an address, not to an account. Blocked are the verified addresses of the account's Owner and Admins, as they are
+//! when the agency asks, and the address that was asked when it was blocked, as long as that is nobody's own: nobody is cut off from
+//! what they are asked by somebody else, who merely bears a link.
 
 use super::decide::{DECIDE_CLIENT_ACCESS, no_such, peek};
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     consequences::{Consequences, Outcome},
     db::{ROWS_PER_STATEMENT, Sql},
     error::{Result, UserError, UserErrorCode},
+    identity::rules::needs_verified_email,
     keys::LinkOrId,
 };
 use entity::{AccountId, ConnectionId, LogId, account, event::EventKind};
@@ -18,6 +20,10 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 /// Who decides for a blocking account: its Owner and Admins, by their verified addresses.
+/// Of an address that no user has proved to be theirs.
+const NOBODYS: &str =
+    " AND NOT EXISTS (SELECT 1 FROM users o WHERE o.email_key = b.email_key AND o.email_verified_at IS NOT NULL)";
+
 const DECIDERS: &str = " JOIN accounts a ON a.id = b.account_id AND a.status = 'active' \
      JOIN members m ON m.account_id = a.id AND m.level >= 4 AND m.suspended_at IS NULL \
      JOIN users u ON u.id = m.user_id AND u.email_verified_at IS NOT NULL";
@@ -28,7 +34,12 @@ pub async fn silenced(tx: &Tx, agency: AccountId, keys: Vec<&str>) -> Result<Has
     for keys in keys.chunks(ROWS_PER_STATEMENT) {
         let sql = Sql::new("SELECT b.email_key FROM blocks b JOIN accounts a ON a.id = b.account_id AND a.status = 'active'");
         let sql = sql.push(" WHERE b.agency_id = ").bind(agency).push(" AND b.email_key IN ").list(keys.iter().copied());
-        let sql = sql.push(" UNION SELECT u.email_key FROM blocks b").push(DECIDERS).push(" WHERE b.agency_id = ").bind(agency);
+        let sql = sql
+            .push(NOBODYS)
+            .push(" UNION SELECT u.email_key FROM blocks b")
+            .push(DECIDERS)
+            .push(" WHERE b.agency_id = ")
+            .bind(agency);
         let sql = sql.push(" AND u.email_key IN ").list(keys.iter().copied());
         silenced.extend(sql.all(tx.db(), |row| row.try_get_by_index::<String>(0)).await?);
     }
@@ -47,12 +58,13 @@ pub async fn block_agency(
         // The agency's log is held so that it asks before or after, not meanwhile; it hears nothing.
         let agency = peeked.as_ref().map(|row| LogId::from(row.agency_id));
         let actor = tx.authorize(caller, DECIDE_CLIENT_ACCESS, agency.into_iter().collect()).await?;
+        needs_verified_email(&actor.user)?;
         let field = named.field("connectionId");
         let here = actor.seat()?.account.id;
         let addressed = actor.verified_email_key();
-        let row = peek(app, tx, &named).await?.filter(|row| {
-            named.is_token() || row.client_id == Some(here) || !row.silenced && addressed == Some(row.client_email_key.as_str())
-        });
+        let row = peek(app, tx, &named)
+            .await?
+            .filter(|row| named.is_token() || row.client_id == Some(here) || addressed == Some(row.client_email_key.as_str()));
         let row = row.ok_or_else(|| no_such(field))?;
         if row.agency_id == here {
             let why = "An account can't block itself: act in the account that was asked.";
@@ -81,16 +93,25 @@ async fn block(tx: &Tx, actor: &Actor, (account, agency): (AccountId, AccountId)
         tx.append(actor.did(EventKind::AgencyBlocked, agency.0), [LogId::from(account)]);
     }
     // What it has asked already is not seen any more either.
-    let sql = Sql::new("UPDATE connections SET silenced = ").bind(true).push(" WHERE status = 'pending' AND agency_id = ");
-    let sql = sql.bind(agency).push(" AND (client_email_key = ").bind(email_key);
-    let sql = sql.push(" OR client_email_key IN (SELECT u.email_key FROM blocks b").push(DECIDERS).push(" WHERE b.agency_id = ");
-    sql.bind(agency).push(" AND b.account_id = ").bind(account).push("))").run(tx.db()).await.map(drop)
+    let pending = Sql::new("SELECT client_email_key FROM connections WHERE status = 'pending' AND agency_id = ").bind(agency);
+    let pending: Vec<String> = pending.all(tx.db(), |row| row.try_get_by_index(0)).await?;
+    let silenced: Vec<_> = silenced(tx, agency, pending.iter().map(String::as_str).collect()).await?.into_iter().collect();
+    for keys in silenced.chunks(ROWS_PER_STATEMENT) {
+        let sql = Sql::new("UPDATE connections SET silenced = ").bind(true).push(" WHERE status = 'pending' AND agency_id = ");
+        sql.bind(agency).push(" AND client_email_key IN ").list(keys.iter().map(String::as_str)).run(tx.db()).await?;
+    }
+    Ok(())
 }
 
 /// Hears again of what an agency asks from now on.
 pub async fn unblock_agency(app: &App, caller: &Caller, agency: AccountId) -> Result<account::Model> {
+    let here = caller.actor(app).await?.seat()?.account.id;
     app.tx(async |tx| {
-        let actor = tx.authorize(caller, DECIDE_CLIENT_ACCESS, vec![agency.into()]).await?;
+        let blocked =
+            Sql::new("SELECT count(*) FROM blocks WHERE account_id = ").bind(here).push(" AND agency_id = ").bind(agency);
+        // Only who is blocked is held up.
+        let also = if blocked.count(tx.db()).await? > 0 { vec![agency.into()] } else { Vec::new() };
+        let actor = tx.authorize(caller, DECIDE_CLIENT_ACCESS, also).await?;
         let here = actor.seat()?.account.id;
         let sql = Sql::new("DELETE FROM blocks WHERE account_id = ").bind(here).push(" AND agency_id = ").bind(agency);
         if sql.run(tx.db()).await? == 0 {

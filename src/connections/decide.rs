@@ -75,6 +75,11 @@ async fn answer_of(app: &App, tx: &Tx, caller: &Caller, named: &LinkOrId<Connect
     Ok((actor, row))
 }
 
+/// A moment for people, as events keep it.
+fn moment(at: Moment) -> String {
+    at.format("%-d %B %Y, %H:%M UTC").to_string()
+}
+
 /// What the client decides.
 pub struct Approval {
     /// Which request.
@@ -113,14 +118,16 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
             // Its time is over, and its end must not be lost for that.
             end_by_itself(tx, &former).await?;
         }
-        let sql = Sql::new("UPDATE connections SET status = 'active', silenced = false, client_id = ").bind(client);
+        let sql = Sql::new("UPDATE connections SET status = 'active', client_id = ").bind(client);
         let sql = sql.push(", level = ").bind(input.level).push(", decided_by = ").bind(actor.user.id).push(", decided_at = ");
         let sql = sql.bind(tx.now()).push(", ends_at = ").bind(input.until).push(", remind_at = ");
         let sql = sql.bind(rules::remind_at(input.until, tx.now())).push(" WHERE id = ").bind(row.id);
         sql.run(tx.db()).await?;
         let row = find(tx, row.id).await?.ok_or_else(|| no_such(field))?;
         place_requester(tx, &row, input.level).await?;
-        let event = tx.append(actor.did(EventKind::ClientAccessApproved, row.id.0), logs(tx, &row).await?);
+        let until = input.until.map_or_else(String::new, |until| format!(", until {}", moment(until)));
+        let approved = actor.did(EventKind::ClientAccessApproved, row.id.0).to(format!("{}{until}", input.level.title()));
+        let event = tx.append(approved, logs(tx, &row).await?);
         mail_agency(tx, &row, MailKind::AccessApproved, event).await?;
         Ok(row)
     })
@@ -213,8 +220,7 @@ pub async fn set_connection_level(
             let sql = Sql::new("UPDATE connections SET ends_at = ").bind(ends_at).push(", remind_at = ");
             let sql = sql.bind(rules::remind_at(ends_at, tx.now())).push(" WHERE id = ").bind(id);
             sql.run(tx.db()).await?;
-            let words =
-                |at: Option<Moment>| at.map_or_else(|| "no end".to_owned(), |at| at.format("%-d %B %Y, %H:%M UTC").to_string());
+            let words = |at: Option<Moment>| at.map_or_else(|| "no end".to_owned(), moment);
             let changed = actor.did(EventKind::ClientAccessUntilChanged, id.0).from(words(row.ends_at)).to(words(ends_at));
             tx.append(changed, sides(&row));
         }
@@ -230,11 +236,13 @@ pub async fn end_client_connection(
     id: ConnectionId,
     dry_run: bool,
 ) -> Result<Outcome<connection::Model>> {
+    // As they are before anything is held: others' logs are not held up by who has nothing to do with them.
+    let asker = caller.actor(app).await?;
     app.tx(async |tx| {
-        let peeked = find(tx, id).await?;
+        let peeked = find(tx, id).await?.filter(|row| is_theirs(&asker, row));
         let actor = tx.actor(caller, peeked.iter().flat_map(sides).collect()).await?;
-        let here = actor.seat()?.account.id;
-        let row = find(tx, id).await?.filter(|row| row.agency_id == here || row.client_id == Some(here));
+        actor.seat()?;
+        let row = find(tx, id).await?.filter(|row| is_theirs(&actor, row));
         let row = row.ok_or_else(|| no_such("connectionId"))?;
         let by = may_end(&actor, &row)?;
         rules::active(&row, tx.now())?;
@@ -253,6 +261,14 @@ pub async fn end_client_connection(
     .await
 }
 
+/// Whether a connection is of the account that somebody acts in; of a client's, through an agency, only the one that they act through.
+pub(super) fn is_theirs(actor: &Actor, row: &connection::Model) -> bool {
+    actor.seat_if_any().is_some_and(|seat| match &seat.via {
+        Some(via) => via.id == row.id,
+        None => row.agency_id == seat.account.id || row.client_id == Some(seat.account.id),
+    })
+}
+
 /// From which side the actor may end it.
 fn may_end(actor: &Actor, row: &connection::Model) -> Result<Side> {
     if row.client_id.is_some_and(|client| actor.acts_in(client)) {
@@ -261,7 +277,7 @@ fn may_end(actor: &Actor, row: &connection::Model) -> Result<Side> {
     let seat = actor.seat()?;
     let may = seat.via.is_none() && (seat.level >= UserLevel::Admin || row.requested_by == actor.user.id);
     if may {
-        return Ok(Side::Agency);
+        return actor.session().map(|_| Side::Agency);
     }
     let reason = "Of the agency, its Owner, its Admins and whoever asked for the access may end it.".to_owned();
     Err(Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into())

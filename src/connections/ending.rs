@@ -102,8 +102,15 @@ impl Guest {
     /// What ends with their place.
     pub(super) async fn consequences(&self, tx: &Tx) -> Result<Consequences> {
         let keys = keys_of(tx, self.held(Sql::new("SELECT id FROM api_keys"))).await?;
-        let told = Consequences::default().and(ConsequenceKind::ClientAccessEnds, [NodeId::Connection(self.connection)]);
-        Ok(told.and(ConsequenceKind::ApiKeyDeleted, keys))
+        let ends = (!self.is_owner(tx).await?).then_some(NodeId::Connection(self.connection));
+        Ok(Consequences::default().and(ConsequenceKind::ClientAccessEnds, ends).and(ConsequenceKind::ApiKeyDeleted, keys))
+    }
+
+    /// Whether they own the agency, so that they act there without a place too.
+    pub(super) async fn is_owner(&self, tx: &Tx) -> Result<bool> {
+        let sql =
+            Sql::new("SELECT count(*) FROM accounts WHERE id = ").bind(self.agency).push(" AND owner_id = ").bind(self.user);
+        Ok(sql.count(tx.db()).await? > 0)
     }
 
     /// Takes what they hold there, once their place is gone (C9).
@@ -186,7 +193,13 @@ impl Ending {
             self.pending.iter().cloned().partition(|row| row.status_at(tx.now()) == ConnectionStatus::Expired);
         expire(tx, &expired).await?;
         withdraw_all(tx, &pending, did).await?;
-        for rows in self.active.chunks(ROWS_PER_STATEMENT) {
+        let (over, active): (Vec<_>, Vec<_>) =
+            self.active.iter().cloned().partition(|row| row.status_at(tx.now()) == ConnectionStatus::Ended);
+        // Few, since the sweeper looks often: their time was over before.
+        for row in &over {
+            end_by_itself(tx, row).await?;
+        }
+        for rows in active.chunks(ROWS_PER_STATEMENT) {
             let ids = || rows.iter().map(|row| row.id);
             let sql = Sql::new("UPDATE connections SET status = 'ended', ended_at = ").bind(tx.now()).push(" WHERE id IN ");
             sql.list(ids()).run(tx.db()).await?;
@@ -202,7 +215,7 @@ impl Ending {
             .await?;
         }
         self.forget_opt_ins(tx).await?;
-        let ended = self.active.iter().map(|row| {
+        let ended = active.iter().map(|row| {
             let by = if row.agency_id == self.account { Side::Agency } else { Side::Client };
             (row, by, tx.append(did(EventKind::ClientAccessEnded, row.id.0).from(Ended::By(by).name()), sides(row)))
         });

@@ -93,8 +93,8 @@ impl Watch<ClientConnectionChange> for WatchAccount {
 }
 
 async fn has_place(app: &App, actor: &Actor, agency: AccountId) -> Result<bool> {
-    let sql =
-        Sql::new("SELECT count(*) FROM places p JOIN connections c ON c.id = p.connection_id WHERE c.agency_id = ").bind(agency);
+    let sql = Sql::new("SELECT count(*) FROM places p JOIN connections c ON c.id = p.connection_id AND c.status = 'active'");
+    let sql = sql.push(" AND (c.ends_at IS NULL OR c.ends_at > ").bind(app.now()).push(") WHERE c.agency_id = ").bind(agency);
     Ok(sql.push(" AND p.user_id = ").bind(actor.user.id).count(app.reader()).await? > 0)
 }
 

@@ -1,6 +1,7 @@
 //! The places of an agency's users on a client's connection: given, changed and taken (C7).
 
 use super::{
+    decide::is_theirs,
     ending::{Guest, sides},
     rules,
 };
@@ -14,7 +15,7 @@ use crate::{
     permission::Permission,
 };
 use entity::{
-    AccountId, ConnectionId, LogId, NodeId, UserId, UserLevel, connection, event::EventKind, mail::MailKind, place, user,
+    AccountId, ConnectionId, LogId, NodeId, UserId, UserLevel, account, connection, event::EventKind, mail::MailKind, place, user,
 };
 use sea_orm::{EntityTrait, IntoActiveModel};
 
@@ -70,8 +71,8 @@ struct Manager {
 
 impl Manager {
     /// Of an active connection of the agency that they act in, with both accounts held.
-    async fn find(tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<Self> {
-        let (actor, connection) = held(tx, caller, id).await?;
+    async fn find(app: &App, tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<Self> {
+        let (actor, connection) = held(app, tx, caller, id).await?;
         let seat = actor.seat()?;
         let connection = connection.filter(|row| seat.via.is_none() && row.agency_id == seat.account.id).ok_or_else(no_such)?;
         let place = place_of(tx, id, actor.user.id).await?;
@@ -81,6 +82,10 @@ impl Manager {
             None => return Err(not_theirs(&actor)),
         };
         rules::active(&connection, tx.now())?;
+        if own.is_some() && actor.user.two_factor_since.is_none() && asks_two_factor(tx, &connection).await? {
+            // They could not act there either (U10).
+            return Err(Denied::TwoFactorRequired.into());
+        }
         let ceiling = connection.level.ok_or_else(no_such)?;
         Ok(Self { actor, connection, ceiling, own })
     }
@@ -88,6 +93,14 @@ impl Manager {
     fn logs(&self) -> impl Iterator<Item = LogId> {
         sides(&self.connection)
     }
+}
+
+async fn asks_two_factor(tx: &Tx, connection: &connection::Model) -> Result<bool> {
+    let client = match connection.client_id {
+        Some(client) => by_id::<account::Entity>(tx.db(), client).await?,
+        None => None,
+    };
+    Ok(client.is_some_and(|client| client.two_factor_required))
 }
 
 /// A place, as an event keeps it.
@@ -112,12 +125,15 @@ fn not_theirs(actor: &Actor) -> Error {
 }
 
 /// Who asks, and the connection if it is of the account that they act in, with both sides held.
-async fn held(tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<(Actor, Option<connection::Model>)> {
-    let peeked = by_id::<connection::Entity>(tx.db(), id).await?;
+async fn held(app: &App, tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<(Actor, Option<connection::Model>)> {
+    // Others' logs are not held up by who has nothing to do with them.
+    let asker = caller.actor(app).await?;
+    let peeked = by_id::<connection::Entity>(tx.db(), id).await?.filter(|row| is_theirs(&asker, row));
     let actor = tx.actor(caller, peeked.iter().flat_map(sides).collect()).await?;
-    let here = actor.seat()?.account.id;
+    actor.seat()?;
     let row = by_id::<connection::Entity>(tx.db(), id).await?;
-    Ok((actor, row.filter(|row| row.agency_id == here || row.client_id == Some(here))))
+    let row = row.filter(|row| is_theirs(&actor, row));
+    Ok((actor, row))
 }
 
 async fn place_of(tx: &Tx, connection: ConnectionId, user: UserId) -> Result<Option<place::Model>> {
@@ -136,7 +152,7 @@ pub async fn add_client_user(
     dry_run: bool,
 ) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
-        let manager = Manager::find(tx, caller, id).await?;
+        let manager = Manager::find(app, tx, caller, id).await?;
         rules::may_give(level, manager.ceiling, manager.own)?;
         let user = whom.find(tx, manager.connection.agency_id).await?;
         if place_of(tx, id, user.id).await?.is_some() {
@@ -166,7 +182,7 @@ pub async fn set_client_user_level(
     dry_run: bool,
 ) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
-        let manager = Manager::find(tx, caller, id).await?;
+        let manager = Manager::find(app, tx, caller, id).await?;
         rules::may_give(level, manager.ceiling, manager.own)?;
         let user = whom.find(tx, manager.connection.agency_id).await?;
         let unknown = || UserError::new(UserErrorCode::NotFound, "They have no place there: addClientUser gives one.");
@@ -197,7 +213,7 @@ pub async fn remove_client_user(
     dry_run: bool,
 ) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
-        let (actor, connection) = held(tx, caller, id).await?;
+        let (actor, connection) = held(app, tx, caller, id).await?;
         let connection = connection.ok_or_else(no_such)?;
         let place = place_of(tx, id, user).await?;
         may_remove(tx, &actor, &connection, user, place.as_ref()).await?;
@@ -212,7 +228,7 @@ pub async fn remove_client_user(
         leaving.forget(tx).await?;
         let removed = actor.did(EventKind::ClientUserRemoved, id.0).from(user.to_string());
         let event = tx.append(removed, sides(&connection));
-        if user != actor.user.id {
+        if user != actor.user.id && !leaving.is_owner(tx).await? {
             let former = find_user(tx, user).await?;
             tx.mail(&[Outgoing::to_user(&former, MailKind::AccessRevoked, event, user.0)]).await?;
         }
@@ -238,7 +254,10 @@ async fn may_remove(
     if seat.via.is_some() {
         return Err(no_such());
     }
-    if seat.level >= UserLevel::Admin || oneself && place.is_some() {
+    if oneself && place.is_some() {
+        return actor.session().map(drop);
+    }
+    if seat.level >= UserLevel::Admin {
         return Ok(());
     }
     let own = place_of(tx, connection.id, actor.user.id).await?.ok_or_else(|| not_theirs(actor))?;

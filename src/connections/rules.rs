@@ -102,7 +102,7 @@ pub fn is_in_reach(level: UserLevel, own: Option<UserLevel>) -> Result<(), UserE
 /// The longest that an end can lie ahead.
 const LONGEST: TimeDelta = TimeDelta::days(100 * 365);
 /// How long before it ends both sides are reminded.
-const REMINDED: TimeDelta = TimeDelta::days(7);
+pub const REMINDED: TimeDelta = TimeDelta::days(7);
 
 /// Refuses an end that has passed, or is too far to be meant.
 pub fn may_end_at(until: Moment, now: Moment) -> Result<(), UserError> {

@@ -63,7 +63,7 @@ pub struct ClientConnection {
     until: Option<Moment>,
     /// What became of the latest e-mail.
     delivery: Option<Delivery>,
-    /// What there is to know of who asks, before they are let in.
+    /// What there is to know of who asks, before they are let in; null once that is decided.
     agency_profile: Option<AgencyProfile>,
     #[graphql(skip)]
     places: Option<Places>,
@@ -187,7 +187,7 @@ pub struct AgencyProfile {
     pub opened_at: Moment,
     /// In how many clients' accounts it can act.
     pub client_count: i64,
-    /// The verified address of whoever asked; null when they have none any more.
+    /// The verified address of whoever asked; null when they are not of the agency any more.
     pub requester_email: Option<String>,
 }
 
@@ -199,20 +199,23 @@ impl AgencyProfile {
         }
         let agencies: BTreeSet<_> = rows.iter().map(|row| row.agency_id).collect();
         let sql = Sql::new(
-            "SELECT a.id, a.created_at, (SELECT count(*) FROM connections c WHERE c.status = 'active' AND c.agency_id = a.id)",
+            "SELECT a.id, a.created_at, (SELECT count(*) FROM connections c WHERE c.status = 'active' AND c.agency_id = a.id \
+             AND (c.ends_at IS NULL OR c.ends_at > ",
         );
-        let sql = sql.push(" FROM accounts a WHERE a.id IN ").list(agencies);
+        let sql = sql.bind(app.now()).push("))").push(" FROM accounts a WHERE a.id IN ").list(agencies);
         let read = |row: &QueryResult| {
             Ok((row.try_get_by_index::<AccountId>(0)?, (row.try_get_by_index::<Moment>(1)?, row.try_get_by_index::<i64>(2)?)))
         };
         let agencies: HashMap<_, _> = sql.all(app.reader(), read).await?.into_iter().collect();
-        let people: BTreeSet<_> = rows.iter().map(|row| row.requested_by).collect();
-        let sql = Sql::new("SELECT id, email FROM users WHERE email_verified_at IS NOT NULL AND erased_at IS NULL AND id IN ");
-        let read = |row: &QueryResult| Ok((row.try_get_by_index::<UserId>(0)?, row.try_get_by_index::<String>(1)?));
-        let emails: HashMap<_, _> = sql.list(people).all(app.reader(), read).await?.into_iter().collect();
+        // Of who is still of the agency.
+        let sql = Sql::new("SELECT c.id, u.email FROM connections c JOIN users u ON u.id = c.requested_by");
+        let sql = sql.push(" JOIN members m ON m.user_id = u.id AND m.account_id = c.agency_id");
+        let sql = sql.push(" WHERE u.email_verified_at IS NOT NULL AND c.id IN ").list(rows.iter().map(|row| row.id));
+        let read = |row: &QueryResult| Ok((row.try_get_by_index::<ConnectionId>(0)?, row.try_get_by_index::<String>(1)?));
+        let emails: HashMap<_, _> = sql.all(app.reader(), read).await?.into_iter().collect();
         let profiles = rows.iter().filter_map(|row| {
             let (opened_at, client_count) = *agencies.get(&row.agency_id)?;
-            Some((row.id, Self { opened_at, client_count, requester_email: emails.get(&row.requested_by).cloned() }))
+            Some((row.id, Self { opened_at, client_count, requester_email: emails.get(&row.id).cloned() }))
         });
         Ok(profiles.collect())
     }
@@ -378,9 +381,9 @@ impl Relations {
             expires_at: Some(row.expires_at),
             decided_at: row.decided_at,
             // One whose time is over has ended at that moment, whether or not it was written down yet (E6).
-            ended_at: row.ended_at.or(row.ends_at.filter(|ends_at| *ends_at <= self.now)),
+            ended_at: row.ended_at.or(row.ends_at.filter(|ends_at| *ends_at <= self.now)).filter(|_| !of_others),
             until: row.ends_at.filter(|_| !of_others),
-            agency_profile: self.profiles.remove(&row.id),
+            agency_profile: self.profiles.remove(&row.id).filter(|_| row.status_at(self.now) == ConnectionStatus::Pending),
             delivery: self.deliveries.get(&row.id.0).cloned(),
             places: self.places.as_mut().map(|places| places.remove(&row.id).unwrap_or_default()),
             row,
@@ -419,6 +422,9 @@ pub async fn load_visible(app: &App, actor: &Actor, ids: &[ConnectionId]) -> Res
 pub async fn load_visible_places(app: &App, actor: &Actor, ids: &[PlaceId]) -> Result<Vec<ConnectionUser>> {
     let sql = select::<place::Entity>("p").push(" WHERE p.id IN ").list(ids.iter().copied());
     let mut rows: Vec<place::Model> = sql.all(app.reader(), model("p")).await?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     // An agency's Owner stands in the client's list by the connection's id.
     let holders = (1..=ids.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
     let owners = Sql::with(guests(&format!("c.id IN ({holders})")), ids.iter().map(|id| (*id).into()));

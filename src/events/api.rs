@@ -114,6 +114,14 @@ impl EventFilter {
     }
 }
 
+/// Whom a client blocks is not for an agency's people to know, least of all the blocked one's.
+const NOT_FOR_GUESTS: &str = " AND e.kind NOT IN ('agency_blocked', 'agency_unblocked')";
+
+/// Whether somebody may know of such an event where they read a log.
+pub fn is_for(actor: &Actor, kind: EventKind) -> bool {
+    actor.via().is_none() || !matches!(kind, EventKind::AgencyBlocked | EventKind::AgencyUnblocked)
+}
+
 /// A log, newest first.
 pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &EventFilter) -> Result<Connection<EventEdge>> {
     let (app, window) = (ctx.app(), page.window(format!("events of {}", log.0.simple()))?);
@@ -121,8 +129,10 @@ pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &Event
         return Err(Denied::BadRequest("`from` is after `until`: nothing is between them.".into()).into());
     }
     let actor = ctx.actor().await?;
+    let guest = actor.via().is_some();
     let scope = |sql: Sql| {
-        let sql = filter.narrow(sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log));
+        let sql = sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log);
+        let sql = filter.narrow(if guest { sql.push(NOT_FOR_GUESTS) } else { sql });
         // By whom is told of no connection that the viewer may not see, so it is not to be found out by asking for a name either.
         if filter.actor.is_none() || log == actor.user.id.into() {
             return sql;
@@ -341,7 +351,8 @@ pub async fn load_visible(app: &App, actor: &Actor, ids: &[EventId]) -> Result<V
     let here = actor.seat_if_any().filter(|seat| seat.may(Permission::ViewAuditLog)).map(|seat| LogId::from(seat.account.id));
     let sql = crate::db::select::<event::Entity>("e").push(" WHERE e.id IN ").list(ids.iter().copied());
     let sql = sql.push(" AND EXISTS (SELECT 1 FROM log_entries l WHERE l.event_id = e.id AND (l.log_id = ").bind(here);
-    let events: Vec<event::Model> =
-        sql.push(" OR l.log_id = ").bind(LogId::from(actor.user.id)).push("))").all(app.reader(), model("e")).await?;
+    let sql = sql.push(" OR l.log_id = ").bind(LogId::from(actor.user.id)).push("))");
+    let mut events: Vec<event::Model> = sql.all(app.reader(), model("e")).await?;
+    events.retain(|event| is_for(actor, event.kind));
     view_events(app, actor, &events).await
 }

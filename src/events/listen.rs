@@ -1,7 +1,7 @@
 //! Listening to all that happens in an account, as the audit log has it.
 
 use super::{
-    api::{EventEdge, view_events},
+    api::{EventEdge, is_for, view_events},
     feed::{Cursor, Entry, Listener, Watch},
 };
 use crate::{actor::Actor, api::Ask, app::App, error::Result, permission::Permission};
@@ -42,6 +42,9 @@ impl Watch<EventEdge> for WatchAll {
     }
 
     async fn see(&self, app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> Result<Option<EventEdge>> {
+        if !is_for(actor, entry.event.kind) {
+            return Ok(None);
+        }
         let event = view_events(app, actor, std::slice::from_ref(&entry.event)).await?.pop();
         Ok(event.map(|event| EventEdge::heard(cursor.write(), event)))
     }

@@ -90,7 +90,7 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
         EventKind::ClientAccessUntilChanged => {
             format!("{actor} changed the end of {subject}'s access to {client} from {before} to {after}.")
         }
-        EventKind::ClientAccessEnding => format!("{subject}'s access to {client} ends in a week."),
+        EventKind::ClientAccessEnding => format!("{subject}'s access to {client} ends soon."),
         EventKind::ClientAccessEnded if names.actor.is_none() => format!("{subject}'s access to {client} has ended."),
         EventKind::ClientAccessEnded => format!("{actor} ended {subject}'s access to {client}."),
         EventKind::ClientAccessDisabled => format!("{actor} disabled client access for {subject} and left the partner program."),

@@ -282,23 +282,25 @@ async fn accounts(
 ) -> Result<Connection<AccountAccessEdge>> {
     let (app, db, window) = (ctx.app(), ctx.app().reader(), page.window("one's accounts")?);
     let ways = Ways::of(app, actor.user.id, search, levels).await?;
-    let (sql, now) = (ways.page(&window)?, app.now());
+    let (sql, now) = (ways.page(&window)?, ways.now);
     let read = |row: &QueryResult| {
         let agency: Option<AccountId> = row.try_get("", "c_agency_id")?;
-        Ok((row.try_get::<Uuid>("", "way")?, Seat::of_row(row, agency, now)?))
+        // The name that the list is in the order of.
+        let key = vec![row.try_get::<String>("", "name")?, row.try_get::<Uuid>("", "way")?.to_string()];
+        Ok((key, Seat::of_row(row, agency, now)?))
     };
     let rows = sql.all(db, read).await?;
-    let rows: Vec<_> = rows.into_iter().filter_map(|(way, seat)| Some((way, seat?))).collect();
+    let rows: Vec<_> = rows.into_iter().filter_map(|(key, seat)| Some((key, seat?))).collect();
     let asked = Asked::of(ctx);
     let total = if asked.total() { ways.count().count(db).await? } else { 0 };
     let via = rows.iter().filter_map(|(_, seat)| seat.via.clone()).collect();
     let via = view_ways(app, actor, via, Wants::of_ways(&asked)).await?;
     let via: HashMap<_, _> = via.into_iter().map(|connection| (connection.id, connection)).collect();
-    let edge = |(_, seat): (Uuid, Seat), cursor| AccountAccessEdge {
+    let edge = |(_, seat): (Vec<String>, Seat), cursor| AccountAccessEdge {
         cursor,
         level: seat.level,
         via: seat.via.and_then(|row| via.get(&row.id).cloned()),
         node: Account::seen(seat.account, Some(actor)),
     };
-    Ok(window.page(rows, total, edge, |(way, seat)| vec![seat.account.name_key.clone(), way.to_string()]))
+    Ok(window.page(rows, total, edge, |(key, _)| key.clone()))
 }

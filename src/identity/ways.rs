@@ -61,7 +61,8 @@ const PLACED: Branch = Branch {
 /// The ways of a user that a list shows.
 pub struct Ways<'a> {
     user: UserId,
-    now: Moment,
+    /// When they are.
+    pub now: Moment,
     /// The agencies that they own.
     owned: Vec<AccountId>,
     /// The accounts that they are of and don't own: a place is worth nothing without (C11).
@@ -107,7 +108,7 @@ impl<'a> Ways<'a> {
     pub fn page(&self, window: &Window) -> Result<Sql> {
         let direction = if window.backwards() { " DESC" } else { "" };
         let seat = seat_columns(["w.m_level", "w.am_level", "w.p_level"]);
-        let mut sql = Sql::new(format!("SELECT w.way AS way, {seat} FROM ("));
+        let mut sql = Sql::new(format!("SELECT w.way AS way, w.name AS name, {seat} FROM ("));
         for (place, (branch, of)) in self.branches().enumerate() {
             let Branch { name, way, .. } = branch;
             sql = self.scope(sql.push(if place > 0 { " UNION ALL SELECT * FROM (" } else { "SELECT * FROM (" }), &branch, of);

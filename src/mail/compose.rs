@@ -5,7 +5,7 @@
 use super::letter::Letter;
 use crate::{
     app::App,
-    connections::view::AgencyProfile,
+    connections::{rules::REMINDED, view::AgencyProfile},
     db::{Sql, by_id, columns, model},
     error::Result,
     identity::{
@@ -264,12 +264,13 @@ async fn about_connection(app: &App, mail: &mail::Model) -> Result<Option<Letter
     let Some(client) = row.client_id else { return Ok(None) };
     let (client, actor) = (account_name(app, client).await?, user_name(app, event.actor_id).await?);
     if mail.kind == MailKind::AccessApproved {
-        return Ok(Some(Letter::AccessApproved { agency, client, level, approver: actor }));
+        return Ok(Some(Letter::AccessApproved { agency, client, level, until: row.ends_at, approver: actor }));
     }
     if mail.kind == MailKind::ConnectionEnding {
         // One that was put off since, or has ended, is not worth a word.
         let stands = row.status_at(app.now()) == connection::ConnectionStatus::Active;
-        return Ok(row.ends_at.filter(|_| stands).map(|ends_at| Letter::ConnectionEnding { agency, client, ends_at }));
+        let soon = |ends_at: &entity::Moment| stands && *ends_at - app.now() <= REMINDED;
+        return Ok(row.ends_at.filter(soon).map(|ends_at| Letter::ConnectionEnding { agency, client, ends_at }));
     }
     // The event says which side ended it, and the mail goes to the other; to both, when nobody did.
     let by = Some(actor).filter(|_| event.before.as_deref() != Some(connection::Ended::ByItself.name()));

@@ -67,6 +67,8 @@ pub enum Letter {
         client: String,
         /// The highest level that the client allows.
         level: &'static str,
+        /// When the access ends by itself.
+        until: Option<DateTime<Utc>>,
         /// Who approved.
         approver: String,
     },
@@ -193,9 +195,12 @@ impl Letter {
                 profile.clone(),
                 format!("Level asked for: {level}. If you approve, you choose the level yourself."),
             ],
-            Self::AccessApproved { agency, client, level, approver } => vec![
+            Self::AccessApproved { agency, client, level, until, approver } => vec![
                 format!("{approver} has approved the access request of {agency} to the account {client}."),
-                format!("Highest level there: {level}."),
+                match until {
+                    Some(until) => format!("Highest level there: {level}, until {}.", until.format("%A, %-d %B %Y, %H:%M UTC")),
+                    None => format!("Highest level there: {level}."),
+                },
             ],
             Self::AccessDeclined { agency, address, level } => vec![
                 format!("The access request of {agency} to {address} has been declined."),
@@ -364,7 +369,7 @@ mod tests {
             Letter::VerifyEmail { name: n(), link: link(), expires_at },
             Letter::Invitation { account: n(), inviter: n(), level, message: message.clone(), link: link(), expires_at },
             Letter::AccessRequest { agency: n(), requester: n(), profile: n(), level, message, link: link(), expires_at },
-            Letter::AccessApproved { agency: n(), client: n(), level, approver: n() },
+            Letter::AccessApproved { agency: n(), client: n(), level, until: None, approver: n() },
             Letter::AccessDeclined { agency: n(), address: n(), level },
             Letter::ConnectionEnded { by: Some(n()), account: n(), other_account: n() },
             Letter::ConnectionEnded { by: None, account: n(), other_account: n() },

@@ -9,18 +9,21 @@ pub mod outbox;
 pub mod transport;
 
 use self::transport::Transport;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::Notify;
 
 /// What sends mail: the way out, and a bell for when there is some.
 pub struct Mailer {
     transport: Transport,
     bell: Notify,
+    /// How many milliseconds the latest mail took, so that what is never sent takes as long.
+    pace: AtomicU64,
 }
 
 impl Mailer {
     /// Sends by this transport.
     pub fn new(transport: Transport) -> Self {
-        Self { transport, bell: Notify::new() }
+        Self { transport, bell: Notify::new(), pace: AtomicU64::new(0) }
     }
 
     /// Tells that there is mail to send.

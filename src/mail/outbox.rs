@@ -20,8 +20,8 @@ use entity::{
     mail::{self, DeliveryStatus, MailKind},
 };
 use futures_util::{StreamExt, stream};
-use std::{collections::HashMap, time::Duration};
-use tokio::sync::watch;
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use tokio::{sync::watch, time::Instant};
 
 /// How many are sent at once.
 const AT_ONCE: usize = 8;
@@ -93,7 +93,10 @@ impl Unasked {
         let sql = Sql::new("SELECT to_email_key, count(*) FROM mails WHERE kind IN ").list(self.kinds.iter().copied());
         let sql =
             sql.push(" AND to_email_key IN ").list(keys).push(" AND (status <> 'failed' OR attempts > 0) AND created_at > ");
-        let sql = sql.bind(tx.now() - self.time).push(" GROUP BY to_email_key");
+        // What a client blocks is not sent, and takes nobody's place.
+        let sql = sql.bind(tx.now() - self.time);
+        let sql = sql.push(" AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = mails.subject_id AND c.silenced)");
+        let sql = sql.push(" GROUP BY to_email_key");
         Ok(sql.all(tx.db(), |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect())
     }
 }
@@ -137,11 +140,18 @@ async fn send(app: &App, mail: mail::Model) -> Result<()> {
     let attempts = mail.attempts + 1;
     let outcome = match compose::compose(app, &mail).await? {
         // Whoever asks learns no more than of a mail that was taken and never read.
-        Some(_) if is_silenced(app, &mail).await? => Outcome::Sent(String::new()),
+        Some(_) if is_silenced(app, &mail).await? => {
+            tokio::time::sleep(Duration::from_millis(app.mailer.pace.load(Ordering::Relaxed))).await;
+            Outcome::Sent(String::new())
+        }
         Some((letter, token)) => {
             let (id, to, kind) = (mail.id.to_string(), mail.to_email.clone(), mail.kind.name());
             let envelope = Envelope { id, to, kind, rendered: letter.render(), token, at: app.now() };
-            app.mailer.transport.deliver(&envelope).await
+            let begun = Instant::now();
+            let outcome = app.mailer.transport.deliver(&envelope).await;
+            let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX).min(5_000);
+            app.mailer.pace.store(took, Ordering::Relaxed);
+            outcome
         }
         None => Outcome::Never("Not sent: what it was about has ended.".to_owned()),
     };
