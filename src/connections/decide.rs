@@ -11,7 +11,7 @@ use crate::{
     app::{App, Outgoing, Tx},
     consequences::Outcome,
     db::{Sql, by_id, model, select},
-    error::{Denied, Error, Result, UserError, UserErrorCode},
+    error::{Denied, Error, Fault, Result, UserError, UserErrorCode},
     identity::{ops::find_user, rules::needs_verified_email},
     keys::{Keys, LinkOrId, Purpose},
     permission::Permission,
@@ -236,13 +236,8 @@ pub async fn end_client_connection(
     id: ConnectionId,
     dry_run: bool,
 ) -> Result<Outcome<connection::Model>> {
-    // As they are before anything is held: others' logs are not held up by who has nothing to do with them.
-    let asker = caller.actor(app).await?;
     app.tx(async |tx| {
-        let peeked = find(tx, id).await?.filter(|row| is_theirs(&asker, row));
-        let actor = tx.actor(caller, peeked.iter().flat_map(sides).collect()).await?;
-        actor.seat()?;
-        let row = find(tx, id).await?.filter(|row| is_theirs(&actor, row));
+        let (actor, row) = held(app, tx, caller, id).await?;
         let row = row.ok_or_else(|| no_such("connectionId"))?;
         let by = may_end(&actor, &row)?;
         rules::active(&row, tx.now())?;
@@ -261,8 +256,22 @@ pub async fn end_client_connection(
     .await
 }
 
+/// Who asks, and the connection if it is of the account that they act in, with both sides held.
+pub(super) async fn held(app: &App, tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<(Actor, Option<connection::Model>)> {
+    // Others' logs are not held up by who has nothing to do with them, as far as a look beforehand tells.
+    let asker = caller.afresh().actor(app).await?;
+    let peeked = find(tx, id).await?.filter(|row| is_theirs(&asker, row));
+    let actor = tx.actor(caller, peeked.iter().flat_map(sides).collect()).await?;
+    actor.seat()?;
+    let row = find(tx, id).await?.filter(|row| is_theirs(&actor, row));
+    if row.is_some() && peeked.is_none() {
+        return Err(Error::Contended(Fault::new("a connection became one's own while it was looked up")));
+    }
+    Ok((actor, row))
+}
+
 /// Whether a connection is of the account that somebody acts in; of a client's, through an agency, only the one that they act through.
-pub(super) fn is_theirs(actor: &Actor, row: &connection::Model) -> bool {
+fn is_theirs(actor: &Actor, row: &connection::Model) -> bool {
     actor.seat_if_any().is_some_and(|seat| match &seat.via {
         Some(via) => via.id == row.id,
         None => row.agency_id == seat.account.id || row.client_id == Some(seat.account.id),

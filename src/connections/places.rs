@@ -1,7 +1,7 @@
 //! The places of an agency's users on a client's connection: given, changed and taken (C7).
 
 use super::{
-    decide::is_theirs,
+    decide::{held, no_such},
     ending::{Guest, sides},
     rules,
 };
@@ -15,7 +15,7 @@ use crate::{
     permission::Permission,
 };
 use entity::{
-    AccountId, ConnectionId, LogId, NodeId, UserId, UserLevel, account, connection, event::EventKind, mail::MailKind, place, user,
+    AccountId, ConnectionId, NodeId, UserId, UserLevel, account, connection, event::EventKind, mail::MailKind, place, user,
 };
 use sea_orm::{EntityTrait, IntoActiveModel};
 
@@ -74,7 +74,9 @@ impl Manager {
     async fn find(app: &App, tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<Self> {
         let (actor, connection) = held(app, tx, caller, id).await?;
         let seat = actor.seat()?;
-        let connection = connection.filter(|row| seat.via.is_none() && row.agency_id == seat.account.id).ok_or_else(no_such)?;
+        let connection = connection
+            .filter(|row| seat.via.is_none() && row.agency_id == seat.account.id)
+            .ok_or_else(|| no_such("connectionId"))?;
         let place = place_of(tx, id, actor.user.id).await?;
         let own = match place {
             _ if seat.level >= UserLevel::Admin => None,
@@ -86,12 +88,8 @@ impl Manager {
             // They could not act there either (U10).
             return Err(Denied::TwoFactorRequired.into());
         }
-        let ceiling = connection.level.ok_or_else(no_such)?;
+        let ceiling = connection.level.ok_or_else(|| no_such("connectionId"))?;
         Ok(Self { actor, connection, ceiling, own })
-    }
-
-    fn logs(&self) -> impl Iterator<Item = LogId> {
-        sides(&self.connection)
     }
 }
 
@@ -108,10 +106,6 @@ fn told(user: UserId, level: UserLevel) -> String {
     format!("{user} ({})", level.title())
 }
 
-fn no_such() -> Error {
-    UserError::new(UserErrorCode::NotFound, "There is no such connection for this account.").at(["connectionId"]).into()
-}
-
 /// What somebody hears who knows the connection, or not at all: then there is none.
 fn not_theirs(actor: &Actor) -> Error {
     match actor.seat() {
@@ -119,21 +113,9 @@ fn not_theirs(actor: &Actor) -> Error {
             let reason = "Of the agency, its Owner, its Admins and whoever can act there manage places on a client.".to_owned();
             Denied::Forbidden { permission: None, level: Some(seat.level), reason }.into()
         }
-        Ok(_) => no_such(),
+        Ok(_) => no_such("connectionId"),
         Err(error) => error,
     }
-}
-
-/// Who asks, and the connection if it is of the account that they act in, with both sides held.
-async fn held(app: &App, tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<(Actor, Option<connection::Model>)> {
-    // Others' logs are not held up by who has nothing to do with them.
-    let asker = caller.actor(app).await?;
-    let peeked = by_id::<connection::Entity>(tx.db(), id).await?.filter(|row| is_theirs(&asker, row));
-    let actor = tx.actor(caller, peeked.iter().flat_map(sides).collect()).await?;
-    actor.seat()?;
-    let row = by_id::<connection::Entity>(tx.db(), id).await?;
-    let row = row.filter(|row| is_theirs(&actor, row));
-    Ok((actor, row))
 }
 
 async fn place_of(tx: &Tx, connection: ConnectionId, user: UserId) -> Result<Option<place::Model>> {
@@ -166,7 +148,7 @@ pub async fn add_client_user(
         let place = place::Model { id: tx.id(), connection_id: id, user_id: user.id, level, added_by: by, added_at: tx.now() };
         place::Entity::insert(place.into_active_model()).exec_without_returning(tx.db()).await?;
         let added = manager.actor.did(EventKind::ClientUserAdded, id.0).to(told(user.id, level));
-        tx.append(added, manager.logs());
+        tx.append(added, sides(&manager.connection));
         Ok(Outcome::Done(manager.connection))
     })
     .await
@@ -196,7 +178,7 @@ pub async fn set_client_user_level(
             Sql::new("UPDATE places SET level = ").bind(level).push(" WHERE id = ").bind(place.id).run(tx.db()).await?;
             let changed = manager.actor.did(EventKind::ClientUserLevelChanged, id.0);
             let changed = changed.from(told(user.id, place.level)).to(told(user.id, level));
-            tx.append(changed, manager.logs());
+            tx.append(changed, sides(&manager.connection));
         }
         Ok(Outcome::Done(manager.connection))
     })
@@ -214,7 +196,7 @@ pub async fn remove_client_user(
 ) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
         let (actor, connection) = held(app, tx, caller, id).await?;
-        let connection = connection.ok_or_else(no_such)?;
+        let connection = connection.ok_or_else(|| no_such("connectionId"))?;
         let place = place_of(tx, id, user).await?;
         may_remove(tx, &actor, &connection, user, place.as_ref()).await?;
         rules::active(&connection, tx.now())?;
@@ -252,7 +234,7 @@ async fn may_remove(
         return if own { actor.session().map(drop) } else { actor.may(super::decide::DECIDE_CLIENT_ACCESS).map(drop) };
     }
     if seat.via.is_some() {
-        return Err(no_such());
+        return Err(no_such("connectionId"));
     }
     if oneself && place.is_some() {
         return actor.session().map(drop);
