@@ -450,7 +450,7 @@ async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
     app.finish().await;
 }
 
-/// THREATS 28, 29: a socket outlives its token, and never its session or its access: with a stalled reader too, it ends well
+/// THREATS 28, THREATS 29: a socket outlives its token, and never its session or its access: with a stalled reader too, it ends well
 /// before the server would have lost patience.
 async fn threat_28_and_29_a_socket_ends_with_its_access(app: &TestApp) {
     let owner = app.agency("olga@agency.example").await;

@@ -359,7 +359,7 @@ async fn threat_14_endless_bodies(app: &TestApp) {
     assert_eq!(app.ask(PLANS, Value::Null).await.payload()[0]["plan"], "FREE", "the connection is as good as before");
 }
 
-/// THREATS 1–4, 9, 10: what kills a server that parses first is refused by GET, over SSE, in parts and over a socket.
+/// THREATS 1, THREATS 2, THREATS 3, THREATS 4, 9, 10: what kills a server that parses first is refused by GET, over SSE, in parts and over a socket.
 async fn threats_01_to_04_over_every_transport(app: &TestApp) {
     let nested = format!("{{ node(id: {}1{}) {{ id }} }}", "[".repeat(2_000), "]".repeat(2_000));
     let default = format!("query($x: [ID!] = {}{}) {{ planTerms {{ plan }} }}", "[".repeat(2_000), "]".repeat(2_000));
