@@ -21,6 +21,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, timeout_at},
 };
+use unicode_normalization::UnicodeNormalization;
 
 /// How long a statement waits for a connection, and SQLite for another process that writes, before the client is told that the
 /// server is overloaded. A transaction waits longer in an orderly queue: see [`Turns`].
@@ -426,8 +427,8 @@ pub fn model<M: FromQueryResult>(alias: &'static str) -> impl Fn(&QueryResult) -
 /// The longest text that is searched for, in characters.
 const SEARCH_MAX: usize = 200;
 
-/// The pattern for `name_key LIKE … ESCAPE '\\'` that finds a text anywhere in another, whatever wildcards it has.
-pub fn contains(text: &str) -> Result<String> {
+/// A text to search for, as keys are written: trimmed, composed, in small letters.
+pub fn search_key(text: &str) -> Result<String> {
     let length = text.chars().count();
     if length > SEARCH_MAX {
         return Err(
@@ -435,7 +436,10 @@ pub fn contains(text: &str) -> Result<String> {
         );
     }
     // PostgreSQL's texts can't have a U+0000, and SQLite's functions stop at one; nothing that is stored has any.
-    let escaped =
-        text.trim().to_lowercase().replace('\0', "\u{fffd}").replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    Ok(format!("%{escaped}%"))
+    Ok(text.trim().nfc().collect::<String>().to_lowercase().replace('\0', "\u{fffd}"))
+}
+
+/// The pattern for `name_key LIKE … ESCAPE '\\'` that finds a text anywhere in another, whatever wildcards it has.
+pub fn contains(text: &str) -> Result<String> {
+    Ok(format!("%{}%", search_key(text)?.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")))
 }

@@ -11,8 +11,12 @@ use entity::{
     connection::{self, ConnectionStatus},
     log, member, place,
 };
-use keyholder::{api::PageArgs, db::insert_all, identity::ways::Ways};
-use sea_orm::{ConnectionTrait, IntoActiveModel};
+use keyholder::{
+    api::PageArgs,
+    db::{Sql, insert_all},
+    identity::ways::Ways,
+};
+use sea_orm::{ConnectionTrait, DbBackend, IntoActiveModel};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -21,14 +25,19 @@ fn scale() -> usize {
     std::env::var("SCALE").map_or(5_000, |scale| scale.parse().unwrap())
 }
 
+/// What a client is called: numbers, but for one in the middle.
+fn name_of(n: usize, count: usize) -> String {
+    if n == count / 2 { "Client Zq".into() } else { format!("Client {n:05}") }
+}
+
 /// Gives an agency many clients, all of one Owner, with a place for each of these people on all of them.
 async fn give_clients(app: &TestApp, agency: &Person<'_>, owner: &Person<'_>, people: &[&Person<'_>], count: usize) {
     let (now, client_owner): (Moment, _) = (app.now(), owner.id.parse().unwrap());
     let ids: Vec<(AccountId, ConnectionId)> = (0..count).map(|_| (app.clock.id(), app.clock.id())).collect();
     let accounts = ids.iter().enumerate().map(|(n, (id, _))| account::Model {
         id: *id,
-        name: format!("Client {n:05}"),
-        name_key: format!("client {n:05}"),
+        name: name_of(n, count),
+        name_key: name_of(n, count).to_lowercase(),
         status: AccountStatus::Active,
         plan: Plan::Free,
         owner_id: client_owner,
@@ -142,10 +151,15 @@ async fn c12_a_list_of_thousands_stays_flat(app: &TestApp) {
         }
         timed("with the count", person.ask(LIST, Value::Null)).await.ok();
     }
-    timed("the first page of 50", few.ask(PAGE, Value::Null)).await.ok();
-    timed("again", few.ask(PAGE, Value::Null)).await.ok();
+    let rare = json!({ "s": "00042" });
+    for (what, arguments) in [("the first page", Value::Null), ("a rare name", rare)] {
+        timed(&format!("{what} of 50"), few.ask(PAGE, arguments.clone())).await.ok();
+        timed("again", few.ask(PAGE, arguments)).await.ok();
+    }
     for (person, index) in [(&owner, "connections_clients"), (&mia, "places_clients")] {
-        for search in [None, Some("client 04")] {
+        let postgres = app.reader().get_database_backend() == DbBackend::Postgres;
+        let rare = if postgres { "client_name_pieces_pkey" } else { "SEARCH n USING PRIMARY KEY" };
+        for (search, index) in [(None, index), (Some("client 0"), index), (Some("00042"), rare), (Some("zq"), rare)] {
             let ways = Ways::of(app, person.id.parse().unwrap(), search, None).await.unwrap();
             let key =
                 [Some(20), None].map(|first| PageArgs { first, last: first.is_none().then_some(20), ..PageArgs::default() });
@@ -164,6 +178,78 @@ async fn c12_a_list_of_thousands_stays_flat(app: &TestApp) {
             }
         }
     }
+}
+
+/// C12: whatever part of a client's name one looks for, in whatever way one comes to it, after names have changed and connections
+/// have ended, and among what was there before the pieces of names were kept.
+async fn c12_any_part_of_a_name_is_found(place: Place) {
+    let app = TestApp::start(place, &[]).await;
+    let db = app.db.writer();
+    let postgres = db.get_database_backend() == DbBackend::Postgres;
+    let owner = app.agency("olga@agency.example").await;
+    let mia = owner.colleague("mia@agency.example", "MANAGER").await;
+    let clara = app.person("clara@client.example").await;
+    give_clients(&app, &owner, &clara, &[&mia], 40).await;
+    let edges = owner.ask("{ viewer { accounts(first: 100) { edges { node { id name } via { id } } } } }", Value::Null).await;
+    let clients: Vec<(String, String)> = edges.payload()["accounts"]["edges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|edge| Some((edge["node"]["id"].as_str()?.to_owned(), edge["via"]["id"].as_str()?.to_owned())))
+        .collect();
+    let letters: Vec<char> = "aAbß éÉ%_\\’漢🦀İ".chars().collect();
+    let mut random = 7_usize;
+    let mut any = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let mut text = |most: usize| -> String { (0..=any(most)).map(|_| letters[any(letters.len())]).collect() };
+    let mut names = Vec::new();
+    for (n, (account, connection)) in clients.iter().enumerate() {
+        let there = clara.acting_in(account).await;
+        let name = format!("a{}b", text(12));
+        there
+            .ask("mutation($n: String) { renameAccount(input: {name: $n}) { userErrors { code } } }", json!({ "n": name }))
+            .await
+            .ok();
+        if n % 5 == 0 {
+            there.end(connection).await.ok();
+        } else {
+            names.push(name.to_lowercase());
+        }
+    }
+    let texts: Vec<String> =
+        (0..40).map(|n| text(1 + n % 6)).chain([String::new(), "a".into(), "b".into(), names[3].clone()]).collect();
+    let look = async || {
+        for person in [&owner, &mia] {
+            for text in &texts {
+                let found = person.ask("query($s: String) { viewer { accounts(first: 100, search: $s) { totalCount edges { via { id } node { name } } } } }", json!({ "s": text })).await;
+                let list = found.payload()["accounts"].clone();
+                let found = list["edges"].as_array().unwrap().iter().filter(|edge| !edge["via"].is_null());
+                let mut found: Vec<String> = found.map(|edge| edge["node"]["name"].as_str().unwrap().to_lowercase()).collect();
+                let mut right: Vec<String> =
+                    names.iter().filter(|name| name.contains(text.trim().to_lowercase().as_str())).cloned().collect();
+                found.sort_unstable();
+                right.sort_unstable();
+                assert_eq!(found, right, "{text:?}");
+                assert_eq!(list["totalCount"], json!(list["edges"].as_array().unwrap().len()));
+            }
+        }
+    };
+    look().await;
+    let left =
+        "SELECT count(*) FROM client_name_pieces p JOIN connections c ON c.id = p.connection_id WHERE c.status <> 'active'";
+    assert_eq!(Sql::new(left).count(db).await.unwrap(), 0, "what has ended is in no pieces");
+    // A database of the version before: it is brought up to date, and the same is found.
+    let drop = if postgres {
+        "DROP FUNCTION keep_client_in_pieces() CASCADE; DROP FUNCTION pieces_of(text);"
+    } else {
+        "DROP TRIGGER connections_in_pieces;"
+    };
+    let again = "DROP TABLE client_name_pieces; DELETE FROM migrations WHERE name = '0005_names_in_pieces'";
+    db.execute_unprepared(&format!("{drop} {again}")).await.unwrap();
+    assert_eq!(migration::up(db).await.unwrap(), ["0005_names_in_pieces"]);
+    look().await;
 }
 
 /// C10, C11: one who leaves the agency is out everywhere, and so is everybody when it leaves the program: each in one transaction, in
@@ -201,4 +287,4 @@ async fn c10_thousands_end_at_once(place: Place) {
 }
 
 on_both_databases!(c12_a_list_of_thousands_stays_flat);
-on_both_databases!(on_its_own_servers: c10_thousands_end_at_once);
+on_both_databases!(on_its_own_servers: c10_thousands_end_at_once, c12_any_part_of_a_name_is_found);
