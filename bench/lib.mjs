@@ -120,8 +120,8 @@ export function table(heads, rows) {
 }
 
 /** Prints what others saw, quiet and under load, as the ratio of the two. */
-export function compareProbes(quiet, under) {
-  table(['others, 20 a second', 'p50 quiet', 'p99 quiet', 'p50 under', 'p99 under', 'p50 ratio', 'p99 ratio', 'failed'],
+export function compareProbes(quiet, under, when = '') {
+  table([`others, 20 a second ${when}`.trim(), 'p50 quiet', 'p99 quiet', 'p50 under', 'p99 under', 'p50 ratio', 'p99 ratio', 'failed'],
     Object.keys(quiet).map((name) => {
       const [before, after] = [quiet[name], under[name]];
       return [name, ms(p50(before.times)), ms(p99(before.times)), ms(p50(after.times)), ms(p99(after.times)),

@@ -9,8 +9,11 @@ const GIVE_UP = 10_000;
 const healthz = page('/healthz');
 let probes = {}, counting = false;
 
-/** A kind of probe: takes a free connection or opens one more, so that a slow answer holds no other one up. */
-function probe(port, bytes, right, kept) {
+/**
+ * A kind of probe: takes a free connection or opens one more, so that a slow answer holds no other one up. Begins after so long,
+ * so that the kinds do not meet.
+ */
+function probe(port, bytes, right, kept, after) {
   const free = [];
   const told = { times: [], failed: 0 };
   const once = async () => {
@@ -27,16 +30,16 @@ function probe(port, bytes, right, kept) {
     }
     clearTimeout(late);
   };
-  setInterval(once, EVERY);
+  setTimeout(() => setInterval(once, EVERY), after);
   return told;
 }
 
 process.on('message', ({ port, token, count }) => {
   if (port) {
     probes = {
-      '/healthz': probe(port, healthz, 'ok', true),
-      'a small query': probe(port, post(SMALL, { token }), '"viewer":{"user"', true),
-      '/healthz, new connection': probe(port, healthz, 'ok', false),
+      '/healthz': probe(port, healthz, 'ok', true, 0),
+      'a small query': probe(port, post(SMALL, { token }), '"viewer":{"user"', true, EVERY / 3),
+      '/healthz, new connection': probe(port, healthz, 'ok', false, 2 * EVERY / 3),
     };
     return process.send({});
   }

@@ -2,6 +2,7 @@
 // takes until each is cut off.
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { constants, setPriority } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { AGENCY, CLIENT, SMALL, compareProbes, conclude, mib, option, p99, pause, percentile, start, table, worker } from './lib.mjs';
 import { Http, Socket, frame, init, page, post, subscribe, upgrade } from './wire.mjs';
@@ -9,14 +10,14 @@ import { Http, Socket, frame, init, page, post, subscribe, upgrade } from './wir
 const IDLE = option('idle', 5_000);
 const SLOW = option('slow', 25);
 /** As long as the longest part: a p99 of fewer probes is not to be compared with one of many. */
-const QUIET = option('quiet', 40);
+const QUIET = option('quiet', 60);
 /** The settings: client_timeout; a socket's time for connection_init, to send a message, and between pings. In seconds. */
 const [CLIENT_TIME, INIT_TIME, SEND_TIME, PING_TIME] = [10, 5, 10, 20];
 /** What may come on top: a socket that is told why has 2 s for its own close; timers are coarse; we look four times a second. */
 const GRACE = 3;
 const BYTE_EVERY = 500;
-/** One after the other: readers who come all at once would measure how much can be answered at once, which is another question. */
-const READER_EVERY = 100;
+/** One after the other: readers who come all at once would measure how much can be answered at once, which is another question (README.md: what a faster pace does). */
+const READER_EVERY = 400;
 /** The kernel buffers some megabytes for who doesn't read: long messages, asked for often, are more than that, and cheap to answer. */
 const [EVENTS, MESSAGE] = [15, 'm'.repeat(1_000)];
 
@@ -32,18 +33,25 @@ const agency = await server.signIn(AGENCY);
 const client = await server.signIn(CLIENT);
 const prober = worker('./prober.mjs', { port: server.port, token: agency });
 await prober.started;
+// Those who load the server would come from other machines: here they wait for the server, and for who measures it.
+setPriority(constants.priority.PRIORITY_LOW);
 
 const open = [];
-/** Connects and sends, and never reads unless told to: what it gets stays with the kernel. */
-function blind(...bytes) {
+/** Connects and sends. */
+function sends(...bytes) {
   const socket = connect({ port: server.port, host: '127.0.0.1', noDelay: true });
   socket.on('error', () => {});
-  socket.pause();
   socket.since = performance.now();
   for (const chunk of bytes) socket.write(chunk);
   open.push(socket);
   return socket;
 }
+
+/** Reads nothing: what it gets stays with the kernel. */
+const blind = (...bytes) => sends(...bytes).pause();
+
+/** Takes everything at once. */
+const eager = (...bytes) => sends(...bytes).resume();
 
 /** The same bytes, but the last ones one at a time. */
 function dripping(first, last) {
@@ -89,7 +97,10 @@ async function release(before) {
   return { seconds, left, rss: server.rss() };
 }
 
-/** One part: what others see meanwhile, and what it took of the server. */
+/**
+ * One part: what others see meanwhile, and what it took of the server. A run may say when it has prepared everything: what others
+ * saw until then is told apart.
+ */
 async function part(title, run) {
   console.log(`\n## ${title}`);
   await pause(500);
@@ -97,7 +108,8 @@ async function part(title, run) {
   let peak = before.rss;
   const watch = setInterval(() => { if (server.exited() === undefined) peak = Math.max(peak, server.rss()); }, 250);
   await prober.ask({ count: true });
-  const tell = await run(before);
+  let preparing;
+  const tell = await run(before, async () => { preparing = await prober.ask({ count: true }); });
   const under = await prober.ask({ count: false });
   clearInterval(watch);
   if (server.exited() !== undefined) {
@@ -105,11 +117,12 @@ async function part(title, run) {
     conclude(wrong);
   }
   tell();
+  if (preparing) compareProbes(quiet, preparing, 'while they open');
   compareProbes(quiet, under);
   const after = await release(before);
   console.log(`\nMemory: ${mib(before.rss)} before, ${mib(peak)} at most, ${mib(after.rss)} after. `
     + `Files: ${before.fds} before, ${after.left > 0 ? '+' : ''}${after.left} when ${after.seconds.toFixed(1)} s had passed since the last client left.`);
-  for (const [name, { failed }] of Object.entries(under)) if (failed) wrong.push(`${title}: ${failed} probes of ${name} failed`);
+  for (const [name, { failed }] of [preparing ?? {}, under].flatMap(Object.entries)) if (failed) wrong.push(`${title}: ${failed} probes of ${name} failed`);
   const ratio = p99(under['a small query'].times) / p99(quiet['a small query'].times);
   console.log(`The goal, a small query's p99 within twice the quiet one: ${ratio <= 2 ? 'met' : 'missed'} (${ratio.toFixed(2)}).`);
 }
@@ -149,17 +162,20 @@ async function slowReaders() {
   const variables = { after: activityCursor };
   const answer = `{ account { clientConnections(first: ${EVENTS}) { nodes { ${messages(20)} } } } }`;
   const kinds = {
-    'WS, a subscription': () => blind(upgrade, init(agency), subscribe('1', { query: events, variables })),
-    'WS, answers': () => blind(upgrade, init(agency), ...repeat(19, (n) => subscribe(String(n), answer))),
-    'SSE, a subscription': () => blind(post({ query: events, variables }, { token: agency, accept: 'text/event-stream' })),
-    'HTTP, answers': () => blind(...repeat(19, () => post(answer, { token: agency }))),
+    'WS, a subscription': [upgrade, init(agency), subscribe('1', { query: events, variables })],
+    'WS, answers': [upgrade, init(agency), ...repeat(19, (n) => subscribe(String(n), answer))],
+    'SSE, a subscription': [post({ query: events, variables }, { token: agency, accept: 'text/event-stream' })],
+    'HTTP, answers': repeat(19, () => post(answer, { token: agency })),
   };
+  const come = async (reader, readers = {}) => {
+    for (let n = 0; n < SLOW; n += 1) {
+      for (const [kind, bytes] of Object.entries(kinds)) { (readers[kind] ??= []).push(reader(...bytes)); await pause(READER_EVERY); }
+    }
+  };
+  await part(`For comparison, readers who take all: ${SLOW} of each kind, of the same 6 MB`, async () => { await come(eager); return () => {}; });
   await part(`Slow readers: ${SLOW} of each kind, who take nothing of 6 MB`, async () => {
     const readers = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, []]));
-    const open = async () => {
-      for (let n = 0; n < SLOW; n += 1) for (const kind of Object.keys(kinds)) { readers[kind].push(kinds[kind]()); await pause(READER_EVERY); }
-    };
-    const held = await untilCut(readers, 2 * SEND_TIME + 20, open());
+    const held = await untilCut(readers, 2 * SEND_TIME + 20, come(blind, readers));
     return () => heldTable(held, { 'WS, a subscription': SEND_TIME, 'WS, answers': SEND_TIME, 'SSE, a subscription': CLIENT_TIME, 'HTTP, answers': CLIENT_TIME });
   });
 }
@@ -212,7 +228,7 @@ const opened = (socket) => new Promise((done) => { socket.once('connect', () => 
 /** Connections that say nothing more. */
 async function idle() {
   const third = Math.floor(IDLE / 3);
-  await part(`Idle: ${IDLE} connections, a third each of kept HTTP, silent TCP and acknowledged WebSockets`, async (before) => {
+  await part(`Idle: ${IDLE} connections, a third each of kept HTTP, silent TCP and acknowledged WebSockets`, async (before, prepared) => {
     const costs = [];
     let rss = before.rss;
     const cost = (kind, count) => { const now = server.rss(); costs.push([kind, count, mib(now - rss), `${((now - rss) / count / 1024).toFixed(1)} KiB`]); rss = now; };
@@ -225,6 +241,7 @@ async function idle() {
     const silent = await many(third, () => opened(blind()));
     cost('TCP, silent', third);
     open.push(...sockets.map(({ socket }) => socket), ...kept, listener.socket);
+    await prepared();
     const most = server.holds().size;
     const held = await untilCut({ 'HTTP, kept': kept, 'TCP, silent': silent }, CLIENT_TIME + 20);
     await pause(2 * PING_TIME * 1000 + 1000 - CLIENT_TIME * 1000); // long enough for pings to have missed who is gone
