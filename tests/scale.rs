@@ -112,6 +112,8 @@ async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
 const LIST: &str = "query($a: String, $s: String) { viewer { accounts(first: 20, after: $a, search: $s) { totalCount pageInfo { endCursor } edges { level via { id agency { name } } node { id name } } } } }";
 const PAGE: &str = "query($a: String, $s: String) { viewer { accounts(first: 20, after: $a, search: $s) { pageInfo { endCursor } edges { level via { id agency { name } } node { id name } } } } }";
 
+const PAGED: &str = "query($f: Int, $a: String) { viewer { accounts(first: $f, after: $a, search: \"a\") { pageInfo { endCursor hasNextPage } edges { node { name } via { id } } } } }";
+
 async fn list_cursor(person: &Person<'_>) -> String {
     let list = person.ask(PAGE, Value::Null).await.payload()["accounts"].clone();
     list["pageInfo"]["endCursor"].as_str().unwrap().to_owned()
@@ -220,6 +222,8 @@ async fn c12_any_part_of_a_name_is_found(place: Place) {
     }
     let texts: Vec<String> =
         (0..40).map(|n| text(1 + n % 6)).chain([String::new(), "a".into(), "b".into(), names[3].clone()]).collect();
+    let parts = names.iter().map(|name| name.chars().skip(name.len() % 3).take(2 + name.len() % 4).collect::<String>());
+    let texts: Vec<String> = texts.into_iter().chain(parts).collect();
     let look = async || {
         for person in [&owner, &mia] {
             for text in &texts {
@@ -237,6 +241,19 @@ async fn c12_any_part_of_a_name_is_found(place: Place) {
         }
     };
     look().await;
+    // The pages of a search, one after the other, are the whole of it in its order.
+    let whole = mia.ask(PAGED, json!({ "f": 100 })).await.payload()["accounts"]["edges"].clone();
+    let (mut paged, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let page = mia.ask(PAGED, json!({ "f": 3, "a": after })).await.payload()["accounts"].clone();
+        paged.extend(page["edges"].as_array().unwrap().clone());
+        after = page["pageInfo"]["endCursor"].clone();
+        if page["pageInfo"]["hasNextPage"] == false {
+            break;
+        }
+    }
+    assert!(paged.len() >= names.len());
+    assert_eq!(whole, Value::Array(paged));
     let left =
         "SELECT count(*) FROM client_name_pieces p JOIN connections c ON c.id = p.connection_id WHERE c.status <> 'active'";
     assert_eq!(Sql::new(left).count(db).await.unwrap(), 0, "what has ended is in no pieces");

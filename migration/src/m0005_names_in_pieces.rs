@@ -2,11 +2,12 @@
 //! active connection's client.
 //!
 //! The name counts as if two blanks followed it, so that a text of one or two characters is the beginning of some piece too. As
-//! with the names, triggers see to it, so that it holds for what replicas of the version before write.
+//! with the names, triggers see to it, so that it holds for what replicas of the version before write. No foreign key: that of the
+//! connection does, and one here would hold up who writes accounts until the pieces of all names are there.
 
 pub(crate) const SQLITE: &str = "
 CREATE TABLE client_name_pieces (
-    agency_id uuid NOT NULL REFERENCES accounts (id),
+    agency_id uuid NOT NULL,
     piece text NOT NULL,
     connection_id uuid NOT NULL,
     PRIMARY KEY (agency_id, piece, connection_id)
@@ -32,7 +33,7 @@ INSERT OR IGNORE INTO client_name_pieces (agency_id, piece, connection_id)
 
 pub(crate) const POSTGRES: &str = "
 CREATE TABLE client_name_pieces (
-    agency_id uuid NOT NULL REFERENCES accounts (id),
+    agency_id uuid NOT NULL,
     piece text COLLATE \"C\" NOT NULL,
     connection_id uuid NOT NULL,
     PRIMARY KEY (agency_id, piece, connection_id)

@@ -19,6 +19,8 @@ use uuid::Uuid;
 const FEW: i64 = 1_000;
 /// How many pieces of a text are counted; others are left out of a longer one.
 const PIECES: usize = 12;
+/// In how many agencies a text is looked up by a piece, each a list of its own; in further ones one walks the names.
+const LOOKED_UP: usize = 50;
 
 /// One list of ways: what is selected of it up to whose it is, and where it keeps the name, the way's id and the level that counts.
 struct Branch {
@@ -103,10 +105,17 @@ impl<'a> Ways<'a> {
         let sql = sql.push(" AND g.partner_program_joined_at IS NOT NULL AND am.suspended_at IS NULL AND am.user_id = ");
         let read = |row: &QueryResult| {
             let counts = (0..pieces.len()).map(|piece| row.try_get_by_index::<i64>(piece + 2)).collect::<Result<Vec<_>, _>>()?;
-            let rare = counts.iter().enumerate().min_by_key(|(_, count)| **count).filter(|(_, count)| **count <= FEW);
-            Ok(Agency { id: row.try_get_by_index(0)?, owned: row.try_get_by_index(1)?, rare: rare.map(|(piece, _)| piece) })
+            let rarest = counts.into_iter().enumerate().min_by_key(|(_, count)| *count);
+            let rare = rarest.filter(|(_, count)| *count <= FEW).map(|(piece, _)| piece);
+            let agency = Agency { id: row.try_get_by_index(0)?, owned: row.try_get_by_index(1)?, rare };
+            // Where a piece is in no name, the text is in none.
+            Ok((rarest.is_none_or(|(_, count)| count > 0)).then_some(agency))
         };
         let agencies = sql.bind(user).all(app.reader(), read).await?;
+        let mut agencies: Vec<_> = agencies.into_iter().flatten().collect();
+        for agency in agencies.iter_mut().skip(LOOKED_UP) {
+            agency.rare = None;
+        }
         Ok(Self { user, now: app.now(), agencies, part, pieces, levels })
     }
 
@@ -217,12 +226,14 @@ fn pieces(text: &str) -> Vec<String> {
     let mut pieces: Vec<String> = text.windows(text.len().clamp(1, 3)).map(|piece| piece.iter().collect()).collect();
     pieces.sort_unstable();
     pieces.dedup();
-    pieces.into_iter().take(PIECES).collect()
+    // Of many, some from all over the alphabet: those that begin with a blank or a digit are no rarer than others.
+    let every = pieces.len().div_ceil(PIECES).max(1);
+    pieces.into_iter().step_by(every).collect()
 }
 
 /// The names that have a piece which begins so.
 fn with_piece(sql: Sql, piece: &str) -> Sql {
-    let last = format!("{piece}{}", char::MAX);
+    let last = format!("{piece}{0}{0}", char::MAX);
     sql.push(" FROM client_name_pieces n WHERE n.piece BETWEEN ").bind(piece).push(" AND ").bind(last)
 }
 
@@ -241,6 +252,9 @@ mod tests {
         assert_eq!(pieces("é"), ["é"]);
         assert_eq!(pieces("ab"), ["ab"]);
         assert_eq!(pieces("banana b"), [" b", "a b", "ana", "ban", "na ", "nan"][1..]);
-        assert_eq!(pieces(&('a'..='z').collect::<String>()).len(), PIECES);
+        assert_eq!(
+            pieces(&('a'..='z').collect::<String>()),
+            ["abc", "cde", "efg", "ghi", "ijk", "klm", "mno", "opq", "qrs", "stu", "uvw", "wxy"]
+        );
     }
 }
