@@ -450,6 +450,51 @@ async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
     app.finish().await;
 }
 
+/// THREATS 27: nor does it pile up in the machine, where the server could not count it.
+async fn threat_27_little_waits_for_who_takes_nothing(app: &TestApp) {
+    use tokio::io::AsyncWriteExt;
+    if !cfg!(target_os = "linux") {
+        return println!("skipped: no table of connections in /proc");
+    }
+    let owner = app.agency("olga@agency.example").await;
+    let ask =
+        "mutation($e: [String!]!, $m: String!) { requestClientAccess(input: {emails: $e, message: $m}) { userErrors { code } } }";
+    let emails: Vec<String> = (0..10).map(|n| format!("c{n}@x.example")).collect();
+    owner.ask(ask, json!({ "e": emails, "m": "x".repeat(2_000) })).await.ok();
+    let messages: String = (0..90).map(|n| format!("m{n}: message ")).collect();
+    let body =
+        json!({ "query": format!("{{ account {{ clientConnections(first: 10) {{ nodes {{ {messages} }} }} }} }}") }).to_string();
+    let (server, token) = (app.url.trim_start_matches("http://"), &owner.token);
+    let head = "Content-Type: application/json\r\nHost: x\r\nContent-Length:";
+    let request = format!("POST /graphql HTTP/1.1\r\nAuthorization: Bearer {token}\r\n{head} {}\r\n\r\n{body}", body.len());
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(server.parse().unwrap()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let [here, there] = [stream.peer_addr().unwrap().port(), stream.local_addr().unwrap().port()];
+    let looks = std::cell::Cell::new((0, 0));
+    crate::support::eventually("many looks find that nothing more is taken from the server", async || {
+        let (before, same) = looks.get();
+        let now = waiting(here, there);
+        looks.set((now, if now > 0 && now == before { same + 1 } else { 0 }));
+        (same > 40).then_some(())
+    })
+    .await;
+    let (waits, _) = looks.get();
+    assert!(waits < 500_000, "{waits} bytes of 1.8 MB wait");
+}
+
+/// What the machine keeps for the other side of a connection, in bytes.
+fn waiting(here: u16, there: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ours = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(1);
+        [here, there].iter().all(|port| columns.next().is_some_and(|address| address.ends_with(&format!(":{port:04X}"))))
+    };
+    let queues = table.lines().find(ours).and_then(|line| line.split_whitespace().nth(4)).unwrap_or("0:0");
+    usize::from_str_radix(&queues[..queues.find(':').unwrap()], 16).unwrap()
+}
+
 /// THREATS 28, THREATS 29: a socket outlives its token, and never its session or its access: with a stalled reader too, it ends well
 /// before the server would have lost patience.
 async fn threat_28_and_29_a_socket_ends_with_its_access(app: &TestApp) {
@@ -502,6 +547,7 @@ async fn threat_13_cors_by_list(place: crate::support::Place) {
 }
 
 on_both_databases!(
+    threat_27_little_waits_for_who_takes_nothing,
     threat_28_and_29_a_socket_ends_with_its_access,
     threat_12_a_foreign_origin_with_credentials,
     no_text_is_a_fault,

@@ -32,6 +32,11 @@ use tower_layer::Layer;
 /// How long to wait when the machine has no more file descriptors to give.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What the machine may keep of an answer that is not under way yet, in bytes; by itself it would take megabytes for each reader
+/// who is slow, which nobody counts. What is under way may be as much as the network takes.
+#[cfg(target_os = "linux")]
+const WAITING: u32 = 128 * 1024;
+
 /// Serves until the server stops, and then until the requests that are under way are answered.
 pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, mut shutdown: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -90,6 +95,10 @@ fn timed(stream: TcpStream, slot: OwnedSemaphorePermit, time: Duration) -> Pin<B
     // Small messages must not wait for each other: a subscription's are all small.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(WAITING) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
     }
     let mut stream = TimeoutStream::new(Counted { stream, _slot: slot });
     stream.set_write_timeout(Some(time));
