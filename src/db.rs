@@ -439,7 +439,12 @@ pub fn search_key(text: &str) -> Result<String> {
     Ok(text.trim().nfc().collect::<String>().to_lowercase().replace('\0', "\u{fffd}"))
 }
 
-/// The pattern for `name_key LIKE … ESCAPE '\\'` that finds a text anywhere in another, whatever wildcards it has.
+/// [`pattern`] of a text to search for.
 pub fn contains(text: &str) -> Result<String> {
-    Ok(format!("%{}%", search_key(text)?.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")))
+    search_key(text).map(|key| pattern(&key))
+}
+
+/// The pattern for `name_key LIKE … ESCAPE '\\'` that finds a key anywhere in another, whatever wildcards it has.
+pub fn pattern(key: &str) -> String {
+    format!("%{}%", key.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
 }

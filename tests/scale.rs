@@ -25,9 +25,25 @@ fn scale() -> usize {
     std::env::var("SCALE").map_or(5_000, |scale| scale.parse().unwrap())
 }
 
-/// What a client is called: numbers, but for one in the middle.
+/// What a client is called: numbers, two words that are in many names and together in one, a word that many of the last begin with,
+/// and one name of its own in the middle.
 fn name_of(n: usize, count: usize) -> String {
-    if n == count / 2 { "Client Zq".into() } else { format!("Client {n:05}") }
+    match n {
+        _ if n == count / 2 => "Client Zq".into(),
+        _ if n == count / 3 => format!("Client {n:05} Hans Müller"),
+        _ if n > count * 3 / 5 => format!("Praxis {n:05}"),
+        _ if n % 4 == 1 => format!("Client {n:05} Hans"),
+        _ if n % 4 == 2 => format!("Client {n:05} Müller"),
+        _ => format!("Client {n:05}"),
+    }
+}
+
+/// The clients whose names have a text, as they are listed.
+fn with_text(text: &str, count: usize) -> Vec<String> {
+    let mut names: Vec<String> = (0..count).map(|n| name_of(n, count)).collect();
+    names.retain(|name| name.to_lowercase().contains(text));
+    names.sort_unstable_by_key(|name| name.to_lowercase());
+    names
 }
 
 /// Gives an agency many clients, all of one Owner, with a place for each of these people on all of them.
@@ -110,12 +126,16 @@ async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 const LIST: &str = "query($a: String, $s: String) { viewer { accounts(first: 20, after: $a, search: $s) { totalCount pageInfo { endCursor } edges { level via { id agency { name } } node { id name } } } } }";
-const PAGE: &str = "query($a: String, $s: String) { viewer { accounts(first: 20, after: $a, search: $s) { pageInfo { endCursor } edges { level via { id agency { name } } node { id name } } } } }";
+const PAGE: &str = "query($f: Int, $a: String, $l: Int, $b: String, $s: String, $v: [UserLevel!]) { viewer { accounts(first: $f, after: $a, last: $l, before: $b, search: $s, level: $v) { pageInfo { startCursor endCursor hasNextPage hasPreviousPage } edges { level via { id agency { name } } node { id name } } } } }";
 
-const PAGED: &str = "query($f: Int, $a: String) { viewer { accounts(first: $f, after: $a, search: \"a\") { pageInfo { endCursor hasNextPage } edges { node { name } via { id } } } } }";
+/// The clients' names on a page.
+fn names(list: &Value) -> Vec<String> {
+    let edges = list["edges"].as_array().unwrap().iter().filter(|edge| !edge["via"].is_null());
+    edges.map(|edge| edge["node"]["name"].as_str().unwrap().to_owned()).collect()
+}
 
 async fn list_cursor(person: &Person<'_>) -> String {
-    let list = person.ask(PAGE, Value::Null).await.payload()["accounts"].clone();
+    let list = person.ask(PAGE, json!({ "f": 20 })).await.payload()["accounts"].clone();
     list["pageInfo"]["endCursor"].as_str().unwrap().to_owned()
 }
 
@@ -128,40 +148,53 @@ async fn c12_a_list_of_thousands_stays_flat(app: &TestApp) {
     give_clients(app, &few, &clara, &[], 50).await;
     give_clients(app, &owner, &clara, &[&mia], scale()).await;
     let (of_few, _) = app.count(async || few.ask(LIST, Value::Null).await).await;
+    let number = format!("{:05}", scale() - 3);
+    let texts = [
+        None,
+        Some(number.as_str()),
+        Some("hans müller"),
+        Some("zq"),
+        Some("praxis"),
+        Some("client"),
+        Some("üll"),
+        Some("raxis"),
+    ];
     for person in [&owner, &mia] {
-        let (statements, reply) = app.count(async || person.ask(LIST, Value::Null).await).await;
-        let list = reply.payload()["accounts"].clone();
-        assert_eq!(list["totalCount"], json!(scale() + 1));
-        assert_eq!(
-            (&list["edges"][0]["node"]["name"], &list["edges"][19]["node"]["name"]),
-            (&json!("Client 00000"), &json!("Client 00019"))
-        );
-        assert_eq!(list["edges"][0]["level"], if person.id == owner.id { "ADMIN" } else { "AUTHOR" });
-        assert_eq!(statements, of_few, "as many as among fifty");
-        assert!(statements <= 8, "{statements}");
-        let late = json!({ "s": format!("{:05}", scale() - 3) });
-        let found = person.ask(LIST, late.clone()).await.payload()["accounts"].clone();
-        assert_eq!(
-            (&found["totalCount"], &found["edges"][0]["node"]["name"]),
-            (&json!(1), &json!(format!("Client {:05}", scale() - 3)))
-        );
-        let second = json!({ "a": list["pageInfo"]["endCursor"] });
-        assert_eq!(person.ask(PAGE, second.clone()).await.payload()["accounts"]["edges"][0]["node"]["name"], "Client 00020");
-        for (what, arguments) in [("the first page", Value::Null), ("the second", second), ("a rare name", late)] {
-            timed(&format!("{what} of {} clients", scale()), person.ask(PAGE, arguments.clone())).await.ok();
-            timed("again", person.ask(PAGE, arguments)).await.ok();
+        for text in texts {
+            let (statements, reply) = app.count(async || person.ask(LIST, json!({ "s": text })).await).await;
+            let (list, right) = (reply.payload()["accounts"].clone(), with_text(text.unwrap_or_default(), scale()));
+            let own = usize::from(text.is_none());
+            assert_eq!(list["totalCount"], json!(right.len() + own), "{text:?}");
+            assert_eq!(names(&list), right[..right.len().min(20)], "{text:?}");
+            assert_eq!(list["edges"][0]["level"], if person.id == owner.id { "ADMIN" } else { "AUTHOR" });
+            assert_eq!(statements, of_few, "as many as among fifty");
+            assert!(statements <= 8, "{statements}");
+            let first = json!({ "f": 20, "s": text });
+            let page = person.ask(PAGE, first.clone()).await.payload()["accounts"].clone();
+            let second = json!({ "f": 20, "s": text, "a": page["pageInfo"]["endCursor"] });
+            let found = names(&person.ask(PAGE, second.clone()).await.payload()["accounts"]);
+            assert_eq!(found, right.iter().skip(20).take(20).cloned().collect::<Vec<_>>(), "{text:?}");
+            for (what, arguments) in [("first page", first), ("second", second)] {
+                let title = format!("{text:?} among {} clients, {what}", scale());
+                timed(&title, person.ask(PAGE, arguments)).await.ok();
+            }
+            timed("with the count", person.ask(LIST, json!({ "s": text }))).await.ok();
         }
-        timed("with the count", person.ask(LIST, Value::Null)).await.ok();
     }
-    let rare = json!({ "s": "00042" });
-    for (what, arguments) in [("the first page", Value::Null), ("a rare name", rare)] {
-        timed(&format!("{what} of 50"), few.ask(PAGE, arguments.clone())).await.ok();
-        timed("again", few.ask(PAGE, arguments)).await.ok();
+    for text in texts {
+        timed(&format!("{text:?} among 50"), few.ask(PAGE, json!({ "f": 20, "s": text }))).await.ok();
     }
     for (person, index) in [(&owner, "connections_clients"), (&mia, "places_clients")] {
         let postgres = app.reader().get_database_backend() == DbBackend::Postgres;
-        let rare = if postgres { "client_name_pieces_pkey" } else { "SEARCH n USING PRIMARY KEY" };
-        for (search, index) in [(None, index), (Some("client 0"), index), (Some("00042"), rare), (Some("zq"), rare)] {
+        let rare = if postgres { "client_name_tails_pkey" } else { "SEARCH n USING PRIMARY KEY" };
+        for (search, index) in [
+            (None, index),
+            (Some("client"), index),
+            (Some("lient"), index),
+            (Some("00042"), rare),
+            (Some("zq"), rare),
+            (Some("hans müller"), rare),
+        ] {
             let ways = Ways::of(app, person.id.parse().unwrap(), search, None).await.unwrap();
             let key =
                 [Some(20), None].map(|first| PageArgs { first, last: first.is_none().then_some(20), ..PageArgs::default() });
@@ -183,7 +216,7 @@ async fn c12_a_list_of_thousands_stays_flat(app: &TestApp) {
 }
 
 /// C12: whatever part of a client's name one looks for, in whatever way one comes to it, after names have changed and connections
-/// have ended, and among what was there before the pieces of names were kept.
+/// have ended, and among what was there before the tails of names were kept.
 async fn c12_any_part_of_a_name_is_found(place: Place) {
     let app = TestApp::start(place, &[]).await;
     let db = app.db.writer();
@@ -241,32 +274,71 @@ async fn c12_any_part_of_a_name_is_found(place: Place) {
         }
     };
     look().await;
-    // The pages of a search, one after the other, are the whole of it in its order.
-    let whole = mia.ask(PAGED, json!({ "f": 100 })).await.payload()["accounts"]["edges"].clone();
-    let (mut paged, mut after) = (Vec::new(), Value::Null);
-    loop {
-        let page = mia.ask(PAGED, json!({ "f": 3, "a": after })).await.payload()["accounts"].clone();
-        paged.extend(page["edges"].as_array().unwrap().clone());
-        after = page["pageInfo"]["endCursor"].clone();
-        if page["pageInfo"]["hasNextPage"] == false {
-            break;
-        }
-    }
-    assert!(paged.len() >= names.len());
-    assert_eq!(whole, Value::Array(paged));
-    let left =
-        "SELECT count(*) FROM client_name_pieces p JOIN connections c ON c.id = p.connection_id WHERE c.status <> 'active'";
-    assert_eq!(Sql::new(left).count(db).await.unwrap(), 0, "what has ended is in no pieces");
+    let left = "SELECT count(*) FROM client_name_tails t JOIN connections c ON c.id = t.connection_id WHERE c.status <> 'active'";
+    assert_eq!(Sql::new(left).count(db).await.unwrap(), 0, "what has ended has no tails");
+    let tails = async || {
+        let sql = Sql::new("SELECT tail, connection_id FROM client_name_tails ORDER BY connection_id, tail");
+        let read = |row: &sea_orm::QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+        sql.all::<(String, ConnectionId)>(db, read).await.unwrap()
+    };
+    let kept = tails().await;
+    assert_eq!(kept.len(), names.iter().map(|name| name.chars().count() - 1).sum::<usize>());
     // A database of the version before: it is brought up to date, and the same is found.
     let drop = if postgres {
-        "DROP FUNCTION keep_client_in_pieces() CASCADE; DROP FUNCTION pieces_of(text);"
+        "DROP FUNCTION keep_tails_of_client() CASCADE; DROP FUNCTION tails_of(text);"
     } else {
-        "DROP TRIGGER connections_in_pieces;"
+        "DROP TRIGGER connections_tails;"
     };
-    let again = "DROP TABLE client_name_pieces; DELETE FROM migrations WHERE name = '0005_names_in_pieces'";
+    let again = "DROP TABLE client_name_tails; DELETE FROM migrations WHERE name = '0005_tails_of_names'";
     db.execute_unprepared(&format!("{drop} {again}")).await.unwrap();
-    assert_eq!(migration::up(db).await.unwrap(), ["0005_names_in_pieces"]);
+    assert_eq!(migration::up(db).await.unwrap(), ["0005_tails_of_names"]);
+    assert!(tails().await == kept, "those that the migration finds are those that the triggers kept");
     look().await;
+}
+
+/// C12: pages of a search through agencies that are looked up in different ways, forth and back, and to one level.
+async fn c12_a_search_through_several_agencies(app: &TestApp) {
+    const MANY: usize = 2_000;
+    let fay = app.agency("fay@few.example").await;
+    let owner = app.agency("olga@agency.example").await;
+    let clara = app.person("clara@client.example").await;
+    give_clients(app, &fay, &clara, &[], 50).await;
+    give_clients(app, &owner, &clara, &[&fay], MANY).await;
+    let joined = member::Model {
+        id: app.clock.id(),
+        account_id: owner.account.parse().unwrap(),
+        user_id: fay.id.parse().unwrap(),
+        level: UserLevel::Manager,
+        joined_at: app.now(),
+        suspended_at: None,
+    };
+    app.app.tx(async |tx| insert_all(tx.db(), [joined.clone().into_active_model()]).await).await.unwrap();
+    // In few names of the one agency and in many of the other; in few of both; in few of one and none of the other.
+    for text in ["client", "müller", "hans", "01999", "zq"] {
+        let mut right = [with_text(text, 50), with_text(text, MANY)].concat();
+        right.sort_by_key(|name| name.to_lowercase());
+        let page = async |arguments: Value| fay.ask(PAGE, arguments).await.payload()["accounts"].clone();
+        let (mut forth, mut after) = (Vec::new(), Value::Null);
+        while forth.len() < right.len().min(200) {
+            let list = page(json!({ "s": text, "f": 33, "a": after })).await;
+            forth.extend(names(&list));
+            after = list["pageInfo"]["endCursor"].clone();
+            assert_eq!(list["pageInfo"]["hasNextPage"], json!(forth.len() < right.len()), "{text}");
+        }
+        assert_eq!(forth, right[..forth.len()], "{text}");
+        let (mut back, mut before) = (Vec::new(), Value::Null);
+        while back.len() < right.len().min(200) {
+            let list = page(json!({ "s": text, "l": 33, "b": before })).await;
+            back.splice(0..0, names(&list));
+            before = list["pageInfo"]["startCursor"].clone();
+            assert_eq!(list["pageInfo"]["hasPreviousPage"], json!(back.len() < right.len()), "{text}");
+        }
+        assert_eq!(back, right[right.len() - back.len()..], "{text}");
+        for (level, right) in [("ADMIN", with_text(text, 50)), ("AUTHOR", with_text(text, MANY)), ("OWNER", Vec::new())] {
+            let list = page(json!({ "s": text, "f": 50, "v": [level] })).await;
+            assert_eq!(names(&list), right[..right.len().min(50)], "{text} as {level}");
+        }
+    }
 }
 
 /// C10, C11: one who leaves the agency is out everywhere, and so is everybody when it leaves the program: each in one transaction, in
@@ -303,5 +375,5 @@ async fn c10_thousands_end_at_once(place: Place) {
     app.stop().await.remove().await;
 }
 
-on_both_databases!(c12_a_list_of_thousands_stays_flat);
+on_both_databases!(c12_a_list_of_thousands_stays_flat, c12_a_search_through_several_agencies);
 on_both_databases!(on_its_own_servers: c10_thousands_end_at_once, c12_any_part_of_a_name_is_found);

@@ -8,7 +8,7 @@ mod m0001_the_first_tables;
 mod m0002_identity;
 mod m0003_users_and_levels;
 mod m0004_agencies_and_clients;
-mod m0005_names_in_pieces;
+mod m0005_tails_of_names;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
@@ -27,7 +27,7 @@ const MIGRATIONS: &[(&str, &[[&str; 2]])] = &[
             both(m0004_agencies_and_clients::NAMES),
         ],
     ),
-    ("0005_names_in_pieces", &[[m0005_names_in_pieces::SQLITE, m0005_names_in_pieces::POSTGRES]]),
+    ("0005_tails_of_names", &[[m0005_tails_of_names::SQLITE, m0005_tails_of_names::POSTGRES]]),
 ];
 
 const fn both(sql: &str) -> [&str; 2] {

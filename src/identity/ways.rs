@@ -1,25 +1,24 @@
 //! Every way of a user into an account: as its direct user, as the Owner of one of its agencies, or by a place on a connection.
 //!
 //! An agency may have tens of thousands of clients, so a page is merged from the beginnings of lists that each have an index in the
-//! order of names; a page costs the same however long they are. A text is looked up by that piece of it, three characters long, which
-//! is in the fewest names of the agency's clients; where all pieces are in many, one walks the names until the page is full.
+//! order of names; a page costs the same however long they are. Those names that begin with a text are together in that order, and
+//! those that have it further on are looked up by their tails; where these are many, one walks the names until the page is full.
 
 use crate::{
     actor::seat_columns,
     api::Window,
     app::App,
-    db::{Sql, contains, search_key},
+    db::{Sql, pattern, search_key},
     error::{Denied, Result},
 };
 use entity::{AccountId, Moment, UserId, UserLevel};
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
-/// In how many names a piece of a text may be so that it is looked up: about as many as one walks to fill a page otherwise.
+/// How many names of an agency's clients may have a text further on so that these are looked up: about as many as one walks to fill
+/// a page otherwise, among tens of thousands.
 const FEW: i64 = 1_000;
-/// How many pieces of a text are counted; others are left out of a longer one.
-const PIECES: usize = 12;
-/// In how many agencies a text is looked up by a piece, each a list of its own; in further ones one walks the names.
+/// In how many agencies a text is looked up, each a list of its own; in further ones one walks the names.
 const LOOKED_UP: usize = 50;
 
 /// One list of ways: what is selected of it up to whose it is, and where it keeps the name, the way's id and the level that counts.
@@ -61,11 +60,18 @@ enum Source<'a> {
     /// The accounts that one is a direct user of.
     Direct,
     /// All clients of an agency that one owns.
-    Clients(AccountId),
+    Clients(AccountId, Has),
     /// The clients on which one has a place, of these agencies.
-    Places(Vec<AccountId>),
-    /// Those of an agency's clients whose names have this piece, whether one owns it or has a place.
-    Piece(&'a Agency, &'a str),
+    Places(Vec<AccountId>, Has),
+    /// Those of an agency's clients whose names have the text, but not at their beginning, whether one owns it or has a place.
+    Found(&'a Agency),
+}
+
+/// Where the names of a list have the text that is looked for, if one is.
+#[derive(Clone, Copy)]
+enum Has {
+    Anywhere,
+    AtTheBeginning,
 }
 
 /// An agency that somebody is of.
@@ -73,8 +79,8 @@ struct Agency {
     id: AccountId,
     /// As its Owner.
     owned: bool,
-    /// Which piece of the text is in the names of few of its clients.
-    rare: Option<usize>,
+    /// How many names of its clients have the text, but not at their beginning; `None` if it is not looked up by them.
+    found: Option<i64>,
 }
 
 /// The ways of a user that a list shows.
@@ -86,80 +92,79 @@ pub struct Ways<'a> {
     agencies: Vec<Agency>,
     /// What the account's name has to contain.
     part: Option<String>,
-    /// Its pieces.
-    pieces: Vec<String>,
     levels: Option<&'a [UserLevel]>,
 }
 
 impl<'a> Ways<'a> {
     /// All of them, or those into accounts of which the name contains a text, at these levels.
     pub async fn of(app: &App, user: UserId, search: Option<&str>, levels: Option<&'a [UserLevel]>) -> Result<Self> {
-        let part = search.map(contains).transpose()?;
-        let pieces = search.map(search_key).transpose()?.map(|text| pieces(&text)).unwrap_or_default();
+        let part = search.map(search_key).transpose()?.filter(|part| !part.is_empty());
         let mut sql = Sql::new("SELECT g.id, am.level = 5");
-        for piece in &pieces {
-            sql = with_piece(sql.push(", (SELECT count(*) FROM (SELECT 1"), piece)
-                .push(&format!(" AND n.agency_id = g.id LIMIT {}) few)", FEW + 1));
+        if let Some(part) = &part {
+            sql = with_text(sql.push(", (SELECT count(*) FROM (SELECT 1"), part);
+            sql = sql.push(&format!(" AND n.agency_id = g.id LIMIT {}) few)", FEW + 1));
         }
         let sql = sql.push(" FROM accounts g JOIN members am ON am.account_id = g.id WHERE g.status = 'active'");
         let sql = sql.push(" AND g.partner_program_joined_at IS NOT NULL AND am.suspended_at IS NULL AND am.user_id = ");
         let read = |row: &QueryResult| {
-            let counts = (0..pieces.len()).map(|piece| row.try_get_by_index::<i64>(piece + 2)).collect::<Result<Vec<_>, _>>()?;
-            let rarest = counts.into_iter().enumerate().min_by_key(|(_, count)| *count);
-            let rare = rarest.filter(|(_, count)| *count <= FEW).map(|(piece, _)| piece);
-            let agency = Agency { id: row.try_get_by_index(0)?, owned: row.try_get_by_index(1)?, rare };
-            // Where a piece is in no name, the text is in none.
-            Ok((rarest.is_none_or(|(_, count)| count > 0)).then_some(agency))
+            let found = part.as_ref().map(|_| row.try_get_by_index(2)).transpose()?.filter(|found| *found <= FEW);
+            Ok(Agency { id: row.try_get_by_index(0)?, owned: row.try_get_by_index(1)?, found })
         };
-        let agencies = sql.bind(user).all(app.reader(), read).await?;
-        let mut agencies: Vec<_> = agencies.into_iter().flatten().collect();
-        for agency in agencies.iter_mut().skip(LOOKED_UP) {
-            agency.rare = None;
+        let mut agencies = sql.bind(user).all(app.reader(), read).await?;
+        for agency in agencies.iter_mut().filter(|agency| agency.found.is_some()).skip(LOOKED_UP) {
+            agency.found = None;
         }
-        Ok(Self { user, now: app.now(), agencies, part, pieces, levels })
+        Ok(Self { user, now: app.now(), agencies, part, levels })
     }
 
     /// The lists that together have every way once.
     fn lists(&self) -> Vec<Source<'_>> {
-        let (by_piece, by_name): (Vec<_>, Vec<_>) = self.agencies.iter().partition(|agency| agency.rare.is_some());
-        let (owned, others): (Vec<_>, Vec<_>) = by_name.into_iter().partition(|agency| agency.owned);
         let mut lists = vec![Source::Direct];
-        if !others.is_empty() {
-            lists.push(Source::Places(others.into_iter().map(|agency| agency.id).collect()));
+        let (walked, found): (Vec<_>, Vec<_>) = self.agencies.iter().partition(|agency| agency.found.is_none());
+        for (agencies, has) in [(walked, Has::Anywhere), (found, Has::AtTheBeginning)] {
+            let (owned, others): (Vec<&Agency>, Vec<_>) = agencies.into_iter().partition(|agency| agency.owned);
+            if !others.is_empty() {
+                lists.push(Source::Places(others.into_iter().map(|agency| agency.id).collect(), has));
+            }
+            lists.extend(owned.into_iter().map(|agency| Source::Clients(agency.id, has)));
         }
-        lists.extend(owned.into_iter().map(|agency| Source::Clients(agency.id)));
-        lists.extend(by_piece.into_iter().filter_map(|agency| Some(Source::Piece(agency, self.pieces.get(agency.rare?)?))));
+        lists.extend(self.agencies.iter().filter(|agency| agency.found.is_some_and(|found| found > 0)).map(Source::Found));
         lists
     }
 
     fn scope(&self, sql: Sql, source: &Source<'_>) -> (Sql, &'static Branch) {
         let active = "c.status = 'active' AND ";
-        let (sql, branch) = match source {
-            Source::Direct => (sql.push(DIRECT.select).bind(self.user), &DIRECT),
-            Source::Clients(agency) => {
-                (sql.push(OWNED.select).push("connections c WHERE ").push(active).push("c.agency_id = ").bind(*agency), &OWNED)
+        let (sql, branch, has) = match source {
+            Source::Direct => (sql.push(DIRECT.select).bind(self.user), &DIRECT, Has::Anywhere),
+            Source::Clients(agency, has) => {
+                let sql = sql.push(OWNED.select).push("connections c WHERE ").push(active).push("c.agency_id = ");
+                (sql.bind(*agency), &OWNED, *has)
             }
-            Source::Places(agencies) => {
+            Source::Places(agencies, has) => {
                 let sql = sql.push(PLACED.select).push("places p CROSS JOIN connections c WHERE c.id = p.connection_id AND ");
                 let sql = sql.push(active).push("p.user_id = ").bind(self.user);
-                (sql.push(" AND c.agency_id IN ").list(agencies.iter().copied()), &PLACED)
+                (sql.push(" AND c.agency_id IN ").list(agencies.iter().copied()), &PLACED, *has)
             }
-            Source::Piece(agency, piece) => return self.scope_of_piece(sql, agency, piece),
+            Source::Found(agency) => return self.scope_of_found(sql, agency),
         };
-        let sql = match &self.part {
-            Some(part) => sql.push(&format!(" AND {} LIKE ", branch.name)).bind(part.as_str()).push(" ESCAPE '\\'"),
-            None => sql,
+        let sql = match (&self.part, has) {
+            (None, _) => sql,
+            (Some(part), Has::Anywhere) => {
+                sql.push(&format!(" AND {} LIKE ", branch.name)).bind(pattern(part)).push(" ESCAPE '\\'")
+            }
+            (Some(part), Has::AtTheBeginning) => begins(sql.push(" AND "), branch.name, part),
         };
         let through = !matches!(source, Source::Direct);
         (self.narrow(sql, branch, through), branch)
     }
 
-    /// The clients of an agency whose names have a piece. That each is looked up by its id is said as plainly as SQL can: planners
-    /// tend to read the whole table for hundreds of them.
-    fn scope_of_piece(&self, sql: Sql, agency: &Agency, piece: &str) -> (Sql, &'static Branch) {
+    /// The clients of an agency whose names have the text further on. That each is looked up by its id is said as plainly as SQL can:
+    /// planners tend to read the whole table for hundreds of them.
+    fn scope_of_found(&self, sql: Sql, agency: &Agency) -> (Sql, &'static Branch) {
+        let part = self.part.as_deref().unwrap_or_default();
         // More than were counted, in case that more come meanwhile.
         let found = |sql: Sql| {
-            let sql = with_piece(sql.push("(SELECT DISTINCT n.connection_id AS id"), piece);
+            let sql = with_text(sql.push("(SELECT DISTINCT n.connection_id AS id"), part);
             sql.push(" AND n.agency_id = ").bind(agency.id).push(&format!(" LIMIT {}) f", 2 * FEW))
         };
         let place = |sql: Sql, column| {
@@ -167,15 +172,15 @@ impl<'a> Ways<'a> {
             sql.bind(self.user).push(&format!(") AS {column}"))
         };
         let (sql, branch) = if agency.owned {
-            let sql = found(sql.push(OWNED.select)).push(" CROSS JOIN connections c WHERE c.id = f.id AND ");
+            let sql = found(sql.push(OWNED.select)).push(" CROSS JOIN connections c WHERE c.id = f.id AND substr(");
             (sql.push("(SELECT k.client_name_key FROM connections k WHERE k.id = f.id)"), &OWNED)
         } else {
             let sql = place(sql.push(PLACED.select).push("(SELECT f.id AS connection_id, "), "client_name_key");
             let sql = found(place(sql.push(", "), "level").push(" FROM ")).push(") p CROSS JOIN connections c");
-            (sql.push(" WHERE c.id = p.connection_id AND p.client_name_key"), &PLACED)
+            (sql.push(" WHERE c.id = p.connection_id AND substr(p.client_name_key"), &PLACED)
         };
-        let sql = sql.push(" LIKE ").bind(self.part.as_deref()).push(" ESCAPE '\\' AND c.status = 'active'");
-        (self.narrow(sql, branch, true), branch)
+        let sql = sql.push(&format!(", 1, {}) <> ", part.chars().count())).bind(part);
+        (self.narrow(sql.push(" AND c.status = 'active'"), branch, true), branch)
     }
 
     /// To the levels that are asked for, and what has not ended yet.
@@ -219,22 +224,30 @@ impl<'a> Ways<'a> {
     }
 }
 
-/// The pieces of a text by which it may be looked up: each three characters that follow each other, or all of a shorter text, which
-/// is the beginning of some piece of a name that contains it.
-fn pieces(text: &str) -> Vec<String> {
-    let text: Vec<char> = text.chars().collect();
-    let mut pieces: Vec<String> = text.windows(text.len().clamp(1, 3)).map(|piece| piece.iter().collect()).collect();
-    pieces.sort_unstable();
-    pieces.dedup();
-    // Of many, some from all over the alphabet: those that begin with a blank or a digit are no rarer than others.
-    let every = pieces.len().div_ceil(PIECES).max(1);
-    pieces.into_iter().step_by(every).collect()
+/// The names that have a text, but not at their beginning: one of their tails begins with it.
+fn with_text(sql: Sql, text: &str) -> Sql {
+    begins(sql.push(" FROM client_name_tails n WHERE "), "n.tail", text)
 }
 
-/// The names that have a piece which begins so.
-fn with_piece(sql: Sql, piece: &str) -> Sql {
-    let last = format!("{piece}{0}{0}", char::MAX);
-    sql.push(" FROM client_name_pieces n WHERE n.piece BETWEEN ").bind(piece).push(" AND ").bind(last)
+/// What begins with a text, as a range that an index has.
+fn begins(sql: Sql, column: &str, text: &str) -> Sql {
+    let sql = sql.push(&format!("{column} >= ")).bind(text);
+    match after(text) {
+        Some(after) => sql.push(&format!(" AND {column} < ")).bind(after),
+        None => sql,
+    }
+}
+
+/// The first text after all those that begin with this one, in the order of characters; none is if it is of the last one alone.
+fn after(text: &str) -> Option<String> {
+    let mut text: Vec<char> = text.chars().collect();
+    while let Some(last) = text.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            text.push(next);
+            return Some(text.into_iter().collect());
+        }
+    }
+    None
 }
 
 fn cursor(key: &[String]) -> Result<(&str, Uuid)> {
@@ -247,14 +260,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_has_pieces_of_three() {
-        assert_eq!(pieces(""), [""; 0]);
-        assert_eq!(pieces("é"), ["é"]);
-        assert_eq!(pieces("ab"), ["ab"]);
-        assert_eq!(pieces("banana b"), [" b", "a b", "ana", "ban", "na ", "nan"][1..]);
-        assert_eq!(
-            pieces(&('a'..='z').collect::<String>()),
-            ["abc", "cde", "efg", "ghi", "ijk", "klm", "mno", "opq", "qrs", "stu", "uvw", "wxy"]
-        );
+    fn what_comes_after_all_that_begin_so() {
+        let last = char::MAX;
+        assert_eq!(after("ab").as_deref(), Some("ac"));
+        assert_eq!(after(&format!("a{last}{last}")).as_deref(), Some("b"));
+        assert_eq!(after("\u{d7ff}").as_deref(), Some("\u{e000}"), "what is between is no character");
+        assert_eq!(after(&last.to_string()), None);
+        assert_eq!(after(""), None);
     }
 }
