@@ -304,6 +304,10 @@ impl<T> OnTaken<T> for Result<T, DbErr> {
     }
 }
 
+/// Behind a column: in the order of characters, which is SQLite's own, and not in that of the language that PostgreSQL's database
+/// may have.
+pub const IN_ORDER: &str = " COLLATE \"C\"";
+
 /// A statement in the making: text and parameters grow together, so no value is ever part of the text.
 pub struct Sql {
     text: String,
@@ -367,7 +371,10 @@ impl Sql {
         self
     }
 
-    fn statement(self, backend: DbBackend) -> Statement {
+    fn statement(mut self, backend: DbBackend) -> Statement {
+        if backend == DbBackend::Sqlite && self.text.contains(IN_ORDER) {
+            self.text = self.text.replace(IN_ORDER, "");
+        }
         Statement::from_sql_and_values(backend, self.text, self.values)
     }
 

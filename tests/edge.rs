@@ -452,7 +452,7 @@ async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
 
 /// THREATS 27: nor does it pile up in the machine, where the server could not count it.
 async fn threat_27_little_waits_for_who_takes_nothing(app: &TestApp) {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     if !cfg!(target_os = "linux") {
         return println!("skipped: no table of connections in /proc");
     }
@@ -482,6 +482,8 @@ async fn threat_27_little_waits_for_who_takes_nothing(app: &TestApp) {
     .await;
     let (waits, _) = looks.get();
     assert!(waits < 500_000, "{waits} bytes of 1.8 MB wait");
+    let mut answer = vec![0; 1_500_000];
+    tokio::time::timeout(crate::support::PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
 }
 
 /// What the machine keeps for the other side of a connection, in bytes.

@@ -1,7 +1,7 @@
 //! The migrations, oldest first, and the few lines that apply what is missing.
 //!
-//! The SQL is the same for SQLite and PostgreSQL: plain types that both take, partial indexes, deferred keys; all but triggers and a table without row ids,
-//! which each has in its own words. A migration only adds, so that replicas of the version before can still run; there is no way down, since a backup is the way down.
+//! The SQL is the same for SQLite and PostgreSQL: plain types that both take, partial indexes, deferred keys; all but triggers with what they
+//! keep up, which each has in its own words. A migration only adds, so that replicas of the version before can still run; there is no way down, since a backup is the way down.
 //! Everything missing is applied in one transaction, under a lock that a second replica waits for.
 
 mod m0001_the_first_tables;

@@ -3,13 +3,11 @@
 //! with it, and both are found by an index.
 //!
 //! As with the names, triggers see to it, so that it holds for what replicas of the version before write. No foreign key: that of
-//! the connection does, and one here would hold up who writes accounts until the tails of all names are there. In PostgreSQL names
-//! are in the order of characters from here on, as in SQLite: in that of a language, those that begin alike are not together.
-//! What is dropped first is an attempt with pieces of three characters that no version was released with.
+//! the connection does, and one here would hold up who writes accounts until the tails of all names are there. Nothing here holds
+//! up who reads. PostgreSQL gets the names in the order of characters besides, which is SQLite's: in that of a language, those that
+//! begin alike are not together.
 
 pub(crate) const SQLITE: &str = "
-DROP TRIGGER IF EXISTS connections_in_pieces;
-DROP TABLE IF EXISTS client_name_pieces;
 CREATE TABLE client_name_tails (
     agency_id uuid NOT NULL,
     tail text NOT NULL,
@@ -36,14 +34,8 @@ INSERT INTO client_name_tails (agency_id, tail, connection_id)
 ";
 
 pub(crate) const POSTGRES: &str = "
-DROP FUNCTION IF EXISTS keep_client_in_pieces CASCADE;
-DROP FUNCTION IF EXISTS pieces_of;
-DROP TABLE IF EXISTS client_name_pieces;
-DROP TRIGGER accounts_renamed ON accounts;
-ALTER TABLE accounts ALTER COLUMN name_key TYPE text COLLATE \"C\";
-ALTER TABLE connections ALTER COLUMN client_name_key TYPE text COLLATE \"C\";
-ALTER TABLE places ALTER COLUMN client_name_key TYPE text COLLATE \"C\";
-CREATE TRIGGER accounts_renamed AFTER UPDATE OF name_key ON accounts FOR EACH ROW EXECUTE FUNCTION rename_client();
+CREATE INDEX connections_in_order ON connections (agency_id, client_name_key COLLATE \"C\", id) WHERE status = 'active';
+CREATE INDEX places_in_order ON places (user_id, client_name_key COLLATE \"C\", connection_id);
 CREATE TABLE client_name_tails (
     agency_id uuid NOT NULL,
     tail text COLLATE \"C\" NOT NULL,

@@ -33,9 +33,10 @@ use tower_layer::Layer;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the machine may keep of an answer that is not under way yet, in bytes; by itself it would take megabytes for each reader
-/// who is slow, which nobody counts. What is under way may be as much as the network takes.
+/// who is slow, which nobody counts. What is under way may be as much as the network takes. It asks for more when half of this has
+/// gone, so that a reader who takes less than half within `client_timeout` counts as one who takes nothing.
 #[cfg(target_os = "linux")]
-const WAITING: u32 = 128 * 1024;
+const WAITING: u32 = 32 * 1024;
 
 /// Serves until the server stops, and then until the requests that are under way are answered.
 pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, mut shutdown: watch::Receiver<bool>) {

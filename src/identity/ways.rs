@@ -1,7 +1,7 @@
 //! Every way of a user into an account: as its direct user, as the Owner of one of its agencies, or by a place on a connection.
 //!
 //! An agency may have tens of thousands of clients, so a page is merged from the beginnings of lists that each have an index in the
-//! order of names; a page costs the same however long they are. Those names that begin with a text are together in that order, and
+//! order of names: it costs the same however long they are. Those names that begin with a text are together in that order, and
 //! those that have it further on are looked up by their tails; where these are many, one walks the names until the page is full.
 
 use crate::{
@@ -15,13 +15,13 @@ use entity::{AccountId, Moment, UserId, UserLevel};
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
-/// How many names of an agency's clients may have a text further on so that these are looked up: about as many as one walks to fill
+/// How often the names of an agency's clients may have a text further on so that these are looked up: about as many as one walks to fill
 /// a page otherwise, among tens of thousands.
 const FEW: i64 = 1_000;
 /// In how many agencies a text is looked up, each a list of its own; in further ones one walks the names.
 const LOOKED_UP: usize = 50;
 
-/// One list of ways: what is selected of it up to whose it is, and where it keeps the name, the way's id and the level that counts.
+/// One list of ways, in the order of characters ([`IN_ORDER`](crate::db::IN_ORDER)): what is selected of it up to whose it is, and where it keeps the name, the way's id and the level that counts.
 struct Branch {
     select: &'static str,
     name: &'static str,
@@ -30,27 +30,27 @@ struct Branch {
 }
 
 const DIRECT: Branch = Branch {
-    select: "SELECT m.id AS way, a.name_key AS name, m.account_id AS account_id, CAST(NULL AS uuid) AS connection_id, \
+    select: "SELECT m.id AS way, a.name_key COLLATE \"C\" AS name, m.account_id AS account_id, CAST(NULL AS uuid) AS connection_id, \
              m.level AS m_level, CAST(NULL AS smallint) AS am_level, CAST(NULL AS smallint) AS p_level \
              FROM members m JOIN accounts a ON a.id = m.account_id AND a.status = 'active' \
              WHERE m.suspended_at IS NULL AND m.user_id = ",
-    name: "a.name_key",
+    name: "a.name_key COLLATE \"C\"",
     way: "m.id",
     level: "m.level",
 };
 
 /// Of an agency that they own.
 const OWNED: Branch = Branch {
-    select: "SELECT c.id, c.client_name_key, c.client_id, c.id, CAST(NULL AS smallint), CAST(5 AS smallint), CAST(NULL AS smallint) FROM ",
-    name: "c.client_name_key",
+    select: "SELECT c.id, c.client_name_key COLLATE \"C\", c.client_id, c.id, CAST(NULL AS smallint), CAST(5 AS smallint), CAST(NULL AS smallint) FROM ",
+    name: "c.client_name_key COLLATE \"C\"",
     way: "c.id",
     level: "c.level",
 };
 
 /// Of agencies that they do not own. The order of the joins is meant: SQLite would begin with all connections there are.
 const PLACED: Branch = Branch {
-    select: "SELECT p.connection_id, p.client_name_key, c.client_id, c.id, CAST(NULL AS smallint), CAST(1 AS smallint), p.level FROM ",
-    name: "p.client_name_key",
+    select: "SELECT p.connection_id, p.client_name_key COLLATE \"C\", c.client_id, c.id, CAST(NULL AS smallint), CAST(1 AS smallint), p.level FROM ",
+    name: "p.client_name_key COLLATE \"C\"",
     way: "p.connection_id",
     level: "CASE WHEN p.level < c.level THEN p.level ELSE c.level END",
 };
@@ -79,7 +79,7 @@ struct Agency {
     id: AccountId,
     /// As its Owner.
     owned: bool,
-    /// How many names of its clients have the text, but not at their beginning; `None` if it is not looked up by them.
+    /// How often the names of its clients have the text, but not at their beginning; `None` if it is not looked up by them.
     found: Option<i64>,
 }
 
@@ -179,7 +179,7 @@ impl<'a> Ways<'a> {
             let sql = found(place(sql.push(", "), "level").push(" FROM ")).push(") p CROSS JOIN connections c");
             (sql.push(" WHERE c.id = p.connection_id AND substr(p.client_name_key"), &PLACED)
         };
-        let sql = sql.push(&format!(", 1, {}) <> ", part.chars().count())).bind(part);
+        let sql = sql.push(", 1, ").bind(i32::try_from(part.chars().count()).unwrap_or(i32::MAX)).push(") <> ").bind(part);
         (self.narrow(sql.push(" AND c.status = 'active'"), branch, true), branch)
     }
 
