@@ -18,8 +18,8 @@ const GRACE = 3;
 /** How often we look which connections the server holds, in milliseconds. The kernel takes 4 ms to tell and lets nobody else have that processor: looking more often would be what slows others. */
 const LOOK_EVERY = 1_000;
 const BYTE_EVERY = 500;
-/** One after the other: readers who come all at once would measure how much can be answered at once, which is another question (README.md: what a faster pace does). */
-const READER_EVERY = option('every', 400);
+/** Milliseconds from one reader to the next: those who come all at once would measure how much can be answered at once, which is another question. */
+const READER_EVERY = option('every', 100);
 /** The kernel buffers some megabytes for who doesn't read: long messages, asked for often, are more than that, and cheap to answer. */
 const [EVENTS, MESSAGE] = [15, 'm'.repeat(1_000)];
 
