@@ -86,6 +86,9 @@ impl Turns {
     }
 }
 
+/// How often a migration is tried that others keep from its locks.
+const MIGRATED_TRIES: usize = 5;
+
 impl Db {
     /// Connects to `sqlite://file` (made if it is not there) or `postgres://…`.
     pub async fn connect(url: &str) -> Result<Self> {
@@ -106,7 +109,19 @@ impl Db {
         &self.reader
     }
 
-    /// For migrating.
+    /// Applies the migrations that are missing, and answers their names. Who works meanwhile may take what it locks in another order;
+    /// when that costs the migration its turn, it is tried again (R4).
+    pub async fn migrate(&self) -> Result<Vec<&'static str>, DbErr> {
+        for _ in 1..MIGRATED_TRIES {
+            match migration::up(&self.writer).await {
+                Err(error) if is_worth_another_try(&error) => tracing::warn!(%error, "the migration is tried again"),
+                done => return done,
+            }
+        }
+        migration::up(&self.writer).await
+    }
+
+    /// For what is no operation: stories, and the demo.
     pub fn writer(&self) -> &DatabaseConnection {
         &self.writer
     }

@@ -110,7 +110,7 @@ async fn demo(matches: &ArgMatches) -> Outcome {
 
 async fn migrate(matches: &ArgMatches) -> Outcome {
     let db = Db::connect(&Config::database_url(matches, &env)?).await.map_err(|error| error.cause())?;
-    let applied = migration::up(db.writer()).await?;
+    let applied = db.migrate().await?;
     if applied.is_empty() {
         println!("The database is up to date.");
     }

@@ -75,7 +75,7 @@ pub async fn listen(config: &Config) -> Result<TcpListener, StartError> {
 pub async fn build(config: Config, clock: Clock, address: SocketAddr) -> Result<App, StartError> {
     let own_address = format!("http://{address}");
     let db = Db::connect(&config.database_url).await.map_err(|error| StartError::Database(error.cause()))?;
-    let applied = migration::up(db.writer()).await.map_err(|error| StartError::Database(error.to_string()))?;
+    let applied = db.migrate().await.map_err(|error| StartError::Database(error.to_string()))?;
     if !applied.is_empty() {
         tracing::info!(?applied, "migrated");
     }

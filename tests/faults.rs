@@ -341,6 +341,27 @@ async fn threat_63_clients_that_hang_up(place: Place) {
     app.finish().await;
 }
 
+/// R4: a migration while others work: who has locked what it waits for, and waits for what it has locked, goes on, and the migration
+/// is tried again.
+async fn r4_a_migration_that_loses_its_turn(app: &TestApp) {
+    if app.place.database_url().starts_with("sqlite") {
+        return; // It has one writer at a time.
+    }
+    crate::scale::forget_tails(app.db.writer()).await;
+    let holder = Holder::hold(&app.place, "", "DELETE FROM places WHERE false").await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'places'::regclass";
+    let others = async {
+        eventually("the migration waits", async || {
+            (keyholder::db::Sql::new(waits).count(app.db.reader()).await.unwrap() > 0).then_some(())
+        })
+        .await;
+        holder.0.execute_unprepared("UPDATE connections SET status = status WHERE false").await.unwrap();
+        holder.let_go().await;
+    };
+    let (migrated, ()) = futures_util::join!(app.db.migrate(), others);
+    assert_eq!(migrated.unwrap(), ["0005_tails_of_names"]);
+}
+
 /// THREATS 67: a clock that jumps, forth or back, revives no token, and resets no day's limit early.
 async fn threat_67_a_clock_that_jumps(app: &TestApp) {
     let owner = app.agency("olga@agency.example").await;
@@ -415,6 +436,7 @@ on_both_databases!(
     threat_18_a_panic,
     threat_19_no_words_of_the_database,
     threat_32_a_level_that_changes_in_a_stream,
+    r4_a_migration_that_loses_its_turn,
     threat_67_a_clock_that_jumps,
 );
 on_both_databases!(on_its_own_servers:

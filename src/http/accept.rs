@@ -34,7 +34,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the machine may keep of an answer that is not under way yet, in bytes; by itself it would take megabytes for each reader
 /// who is slow, which nobody counts. What is under way may be as much as the network takes. It asks for more when half of this has
-/// gone, so that a reader who takes less than half within `client_timeout` counts as one who takes nothing.
+/// gone, and the network fills its segments: a reader who takes less than some tens of KiB within `client_timeout` counts as one who
+/// takes nothing.
 #[cfg(target_os = "linux")]
 const WAITING: u32 = 32 * 1024;
 
