@@ -4,8 +4,8 @@
 //!
 //! As with the names, triggers see to it, so that it holds for what replicas of the version before write. No foreign key: that of
 //! the connection does, and one here would hold up who writes any account until the tails of all names are there. Who writes
-//! connections, places or the name of a client waits so long (2 s for 50,000 clients); nobody who reads does. PostgreSQL gets the names in the order of characters besides, which is SQLite's: in that of a language, those that
-//! begin alike are not together.
+//! connections, places or the name of a client waits so long (2 s for 50,000 clients); nobody who reads does. PostgreSQL gets the
+//! names in the order of characters besides, which is SQLite's: in that of a language, those that begin alike are not together.
 
 pub(crate) const SQLITE: &str = "
 CREATE TABLE client_name_tails (
