@@ -355,7 +355,8 @@ async fn r4_a_migration_that_loses_its_turn(app: &TestApp) {
             (keyholder::db::Sql::new(waits).count(app.db.reader()).await.unwrap() > 0).then_some(())
         })
         .await;
-        holder.0.execute_unprepared("UPDATE connections SET status = status WHERE false").await.unwrap();
+        // On a machine that stalls, it is this one that loses: whoever waited for less than a second when both did.
+        let _ = holder.0.execute_unprepared("UPDATE connections SET status = status WHERE false").await;
         holder.let_go().await;
     };
     let (migrated, ()) = futures_util::join!(app.db.migrate(), others);
