@@ -121,7 +121,7 @@ impl Db {
         migration::up(&self.writer).await
     }
 
-    /// For what is no operation: stories, and the demo.
+    /// For one statement that needs no transaction.
     pub fn writer(&self) -> &DatabaseConnection {
         &self.writer
     }

@@ -6,6 +6,7 @@
 //! the connection does, and one here would hold up who writes any account until the tails of all names are there. Who writes
 //! connections, places or the name of a client waits so long (2 s for 50,000 clients); nobody who reads does. PostgreSQL gets the
 //! names in the order of characters besides, which is SQLite's: in that of a language, those that begin alike are not together.
+//! The indexes of 0004 are for replicas of the version before, there.
 
 pub(crate) const SQLITE: &str = "
 CREATE TABLE client_name_tails (
