@@ -10,7 +10,9 @@ use crate::{
     db::{Sql, columns, model},
     error::{Denied, Result},
     keys::Ticket,
+    network::Network,
     permission::{Permission, allows},
+    turns::{EventTurn, Taker, Who},
 };
 use chrono::TimeDelta;
 use entity::{
@@ -34,6 +36,8 @@ pub struct Caller {
     client: Client,
     /// As it was last read.
     actor: Arc<Mutex<Option<Arc<Actor>>>>,
+    /// The turn of the subscription that this caller opened.
+    pub turn: EventTurn,
 }
 
 /// What a request proves with who sends it.
@@ -122,7 +126,22 @@ impl Caller {
             }
             app.keys.read_access_token(token, &app.clock).map(|ticket| Some(Credential::Session(ticket)))
         });
-        Self { credential, client: Client::default(), actor: Arc::default() }
+        Self::new(credential)
+    }
+
+    fn new(credential: Result<Option<Credential>, &'static str>) -> Self {
+        Self { credential, client: Client::default(), actor: Arc::default(), turn: EventTurn::default() }
+    }
+
+    /// For whom this caller's operations count.
+    pub fn taker(&self) -> Taker {
+        let who = match &self.credential {
+            Ok(Some(Credential::Session(ticket))) => Who::User(ticket.user),
+            Ok(Some(Credential::Recalled(pass))) => Who::User(pass.user),
+            Ok(Some(Credential::ApiKey(hash))) => Who::ApiKey(Arc::clone(hash)),
+            Ok(None) | Err(_) => Who::SignedOut(self.address().map(Network::containing)),
+        };
+        Taker { who, address: self.address() }
     }
 
     /// From this client.
@@ -144,12 +163,12 @@ impl Caller {
 
     /// One who holds this ticket: how the demo acts as its people.
     pub fn with(ticket: Ticket) -> Self {
-        Self { credential: Ok(Some(Credential::Session(ticket))), client: Client::default(), actor: Arc::default() }
+        Self::new(Ok(Some(Credential::Session(ticket))))
     }
 
     /// Who acted before with a session or an API key, as the database kept it: they may be less by now.
     pub fn recalled(pass: Pass) -> Self {
-        Self { credential: Ok(Some(Credential::Recalled(pass))), client: Client::default(), actor: Arc::default() }
+        Self::new(Ok(Some(Credential::Recalled(pass))))
     }
 
     /// Why the credentials that were given are none.
@@ -160,7 +179,7 @@ impl Caller {
     /// The same credentials, to be looked up anew. A socket goes on when its token expires, but not when its session ends.
     #[must_use]
     pub fn afresh(&self) -> Self {
-        Self { actor: Arc::default(), ..self.clone() }
+        Self { actor: Arc::default(), turn: EventTurn::default(), ..self.clone() }
     }
 
     /// Whether no credentials were given.

@@ -13,6 +13,7 @@ use crate::{
     identity::{passwords::Hasher, throttle::Throttle},
     keys::Keys,
     mail::{Mailer, outbox},
+    turns::Turns,
 };
 use entity::{AccountId, ApiKeyId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, user};
 use sea_orm::{
@@ -53,6 +54,8 @@ pub struct Parts {
     pub hasher: Hasher,
     /// Slows down those who guess.
     pub throttle: Throttle,
+    /// Which operations may be under way.
+    pub turns: Turns,
     /// Wake-ups.
     pub bus: Box<dyn Bus>,
     /// What listeners read.

@@ -61,6 +61,8 @@ pub struct Config {
     pub sign_in_throttle: bool,
     /// The proxies whose word counts for where a request comes from.
     pub trusted_proxies: Vec<IpNet>,
+    /// The hosts that a server with `dev` answers to besides the local ones, in lower case.
+    pub dev_hosts: Vec<String>,
     /// How much clients may ask for.
     pub limits: Limits,
     /// Whether GraphiQL is served.
@@ -82,12 +84,18 @@ pub struct Limits {
     pub client_timeout: Duration,
     /// Open connections.
     pub connections: usize,
+    /// Open connections of one client network.
+    pub connections_per_client: usize,
+    /// How long a WebSocket without a signed-in user may have no operation.
+    pub idle_socket_timeout: Duration,
     /// Queries and mutations under way.
     pub operations: usize,
     /// For answering a query or a mutation.
     pub operation_timeout: Duration,
     /// Bytes of a body.
     pub body_bytes: usize,
+    /// Bytes of long requests until they are answered.
+    pub request_bytes: usize,
     /// Bytes of a document.
     pub document_bytes: usize,
     /// Tokens of a document.
@@ -226,6 +234,7 @@ impl Config {
             resend_interval: values.get("resend_interval", parse::duration)?,
             sign_in_throttle: values.get("sign_in_throttle", parse::switch)?,
             trusted_proxies: values.get("trusted_proxies", parse::networks)?,
+            dev_hosts: values.get("dev_hosts", parse::hosts)?,
             limits: Limits::read(values)?,
             graphiql: values.optional("graphiql", parse::switch)?.unwrap_or(dev),
             introspection: values.optional("introspection", parse::switch)?.unwrap_or(dev),
@@ -267,12 +276,17 @@ impl Limits {
     fn read(values: &Values) -> Result<Self, ConfigError> {
         let time = |key| values.get(key, |text| parse::duration(text)?.to_std().map_err(|error| error.to_string()));
         let some = |key| values.get(key, parse::some);
+        let connections = some("max_connections")?;
+        let per_client = values.optional("max_connections_per_client", parse::some)?;
         Ok(Self {
             client_timeout: time("client_timeout")?,
-            connections: some("max_connections")?,
+            connections,
+            connections_per_client: per_client.unwrap_or_else(|| connections.div_ceil(10)),
+            idle_socket_timeout: time("idle_socket_timeout")?,
             operations: some("max_operations")?,
             operation_timeout: time("operation_timeout")?,
             body_bytes: some("max_body_bytes")?,
+            request_bytes: some("max_request_bytes")?,
             document_bytes: some("max_document_bytes")?,
             document_tokens: some("max_document_tokens")?,
             document_nesting: values.get("max_document_nesting", parse::nesting)?,

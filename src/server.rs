@@ -8,7 +8,9 @@ use crate::{
     events::{bus::InProcess, feed::Feeds},
     http::{
         self, accept,
+        connections::Connections,
         graphiql::Cast,
+        graphql::BODY_COPIES,
         nulls::Nulls,
         trusted::{Documents, TrustedError},
         unsent::Unsent,
@@ -18,14 +20,11 @@ use crate::{
     keys::{Keys, KeysError},
     mail::{Mailer, mailbox::Mailbox, outbox, transport::Transport},
     schema, sweeper,
+    turns::Turns,
 };
 use futures_util::FutureExt;
 use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// How long requests that are under way have when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -90,6 +89,7 @@ pub async fn build(config: Config, clock: Clock, address: SocketAddr) -> Result<
         mailer: Mailer::new(transport),
         hasher: Hasher::default(),
         throttle: Throttle::new(config.sign_in_throttle),
+        turns: Turns::new(config.limits.operations),
         bus: Box::<InProcess>::default(),
         feeds: Feeds::default(),
         own_url: config.own_url(&own_address),
@@ -103,10 +103,10 @@ pub async fn start(app: App, listener: TcpListener, cast: Cast) -> Result<Runnin
     let address = listener.local_addr().map_err(|error| StartError::Listen(app.config.listen, error))?;
     let (stop, shutdown) = watch::channel(false);
     let server = edge(&app, cast, shutdown.clone()).await?;
-    let (serving, limits) = (shutdown.clone(), app.config.limits.clone());
+    let serving = shutdown.clone();
     let tasks = vec![
         again_after_panics("the keyring", shutdown.clone(), &app, reload_keys),
-        tokio::spawn(async move { accept::serve(listener, http::router(server), &limits, serving).await }),
+        tokio::spawn(async move { accept::serve(listener, server, serving).await }),
         again_after_panics("the outbox", shutdown.clone(), &app, outbox::run),
         again_after_panics("the sweeper", shutdown, &app, sweeper::run),
     ];
@@ -159,9 +159,10 @@ pub async fn edge(app: &App, cast: Cast, shutdown: watch::Receiver<bool>) -> Res
         nulls: Arc::new(Nulls::new(&schema::sdl()).map_err(|error| StartError::Schema(error.to_string()))?),
         documents: Arc::new(documents),
         scales: Arc::new(Scales::new(limits)),
-        operations: Arc::new(Semaphore::new(limits.operations)),
+        connections: Arc::new(Connections::new(&app.config)),
         downloads: Arc::default(),
         unsent: Arc::new(Unsent::new(limits.unsent_bytes.max(limits.answer_bytes))),
+        requests: Arc::new(Unsent::new(limits.request_bytes.max(BODY_COPIES.saturating_mul(limits.body_bytes)))),
         cast: Arc::new(cast),
         shutdown,
     })

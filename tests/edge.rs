@@ -385,12 +385,12 @@ async fn threat_15_who_is_slow_is_cut_off(place: crate::support::Place) {
     let app = TestApp::start(place, &[("client_timeout", "1s")]).await;
     let cut = futures_util::future::join_all([
         until_closed(&app, b""),
-        until_closed(&app, b"POST /graphql HTTP/1.1\r\nHost: x\r\n"),
+        until_closed(&app, b"POST /graphql HTTP/1.1\r\nHost: localhost\r\n"),
         until_closed(
             &app,
-            b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+            b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
         ),
-        until_closed(&app, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+        until_closed(&app, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ])
     .await;
     assert_eq!(cut[0], "");
@@ -435,7 +435,7 @@ async fn threat_27_who_takes_nothing_is_cut_off(place: crate::support::Place) {
     let mut stream = socket.connect(app.url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
     let body = json!({ "query": query, "variables": { "after": since } }).to_string();
     let head = format!(
-        "POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "POST /graphql HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         owner.token,
         body.len()
     );
@@ -465,7 +465,7 @@ async fn threat_27_little_waits_for_who_takes_nothing(app: &TestApp) {
     let body =
         json!({ "query": format!("{{ account {{ clientConnections(first: 10) {{ nodes {{ {messages} }} }} }} }}") }).to_string();
     let (server, token) = (app.url.trim_start_matches("http://"), &owner.token);
-    let head = "Content-Type: application/json\r\nHost: x\r\nContent-Length:";
+    let head = "Content-Type: application/json\r\nHost: localhost\r\nContent-Length:";
     let request = format!("POST /graphql HTTP/1.1\r\nAuthorization: Bearer {token}\r\n{head} {}\r\n\r\n{body}", body.len());
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();

@@ -306,7 +306,64 @@ async fn what_breaks_ends_short(app: &TestApp) {
     files(app, &link(&owner).await).await;
 }
 
+/// A download that its reader has begun and takes nothing of.
+async fn stalled(app: &TestApp, url: &str) -> tokio::net::TcpStream {
+    let address: std::net::SocketAddr = app.url.trim_start_matches("http://").parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n", url.trim_start_matches(&app.url));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// THREATS 72: one user has two downloads at once, however many accounts they have, and others have theirs.
+async fn threat_72_downloads_of_one_user_over_all_accounts(app: &TestApp) {
+    let owner = app.person("olga@agency.example").await;
+    let other = app.person("sam@else.example").await;
+    let mut places = vec![owner.clone()];
+    for n in 0..2 {
+        let query = "mutation($n: String!) { createAccount(input: {name: $n}) { account { id } userErrors { code } } }";
+        let made = owner.ask(query, json!({ "n": format!("Account {n}") })).await;
+        places.push(owner.acting_in(made.payload()["account"]["id"].as_str().unwrap()).await);
+    }
+    let mut held = Vec::new();
+    for place in &places[..2] {
+        fill_log(app, place, 3_000).await;
+        let mut stream = stalled(app, &link(place).await).await;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    let third = link(&places[2]).await;
+    assert_eq!((status(app, &third).await, status(app, &link(&other).await).await), (503, 200));
+    drop(held);
+    eventually("the link works once the others have ended", async || (status(app, &third).await == 200).then_some(())).await;
+}
+
+/// THREATS 72: who reads at a trickle is cut off, and the download ends short.
+async fn threat_72_a_trickle_is_cut_off(app: &TestApp) {
+    let owner = app.person("olga@agency.example").await;
+    fill_log(app, &owner, 6_000).await;
+    let mut stream = stalled(app, &link(&owner).await).await;
+    let (last, looks) = (Cell::new(0), Cell::new(0));
+    eventually("the download waits for its reader", async || {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        let (before, now) = (last.replace(app.db.statements()), last.get());
+        looks.set(if before == now { looks.get() + 1 } else { 0 });
+        (looks.get() == 50).then_some(())
+    })
+    .await;
+    app.advance(TimeDelta::minutes(1));
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200") && !answer.ends_with(b"\r\n0\r\n\r\n"), "{} bytes", answer.len());
+}
+
 on_both_databases!(
+    threat_72_downloads_of_one_user_over_all_accounts,
+    threat_72_a_trickle_is_cut_off,
     an_account_is_downloaded_once,
     a_link_is_worth_what_its_maker_may,
     an_agency_downloads_what_it_may_read,

@@ -280,7 +280,7 @@ async fn threat_63_clients_that_hang_up(place: Place) {
             format!("mutation {{ requestClientAccess(input: {{emails: [\"a{n}@x.example\"]}}) {{ userErrors {{ code }} }} }}");
         let body = json!({ "query": query }).to_string();
         let head = format!(
-            "POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST /graphql HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             owner.token,
             body.len()
         );

@@ -83,7 +83,7 @@ async fn a_name_that_is_led_here(app: &TestApp) {
         ("localhost:8080", true, 200),
         ("127.0.0.1", true, 200),
         ("[::1]:8080", true, 200),
-        ("evil.example", false, 200),
+        ("evil.example", false, 421),
     ] {
         for path in ["/mailbox.json", "/", "/graphql?query=%7B__typename%7D"] {
             let mut headers = vec![("host", host)];
@@ -293,7 +293,7 @@ async fn threat_27_slow_readers_share_a_room(place: Place) {
     let mut reader = socket.connect(app.url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
     let body = json!({ "query": long }).to_string();
     let request = format!(
-        "POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /graphql HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         owner.token,
         body.len()
     );
@@ -383,7 +383,9 @@ async fn threats_01_to_04_over_every_transport(app: &TestApp) {
             let answer = post(app, None, accept, &body).await.text().await.unwrap();
             assert!(answer.contains("QUERY_TOO_LARGE") || answer.contains("contains itself"), "{accept}: {answer}");
         }
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        // The head of a request has 16 KiB, so what needs no escape has none.
+        let escaped = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let encoded: String = query.bytes().map(escaped).collect();
         let get = get(app, &format!("/graphql?query={encoded}"), &[]).await;
         assert!(get.text().await.unwrap().contains("\"errors\""));
         let mut socket = Socket::open(&app.url).await;

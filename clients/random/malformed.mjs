@@ -115,7 +115,7 @@ const REQUESTS = [
   (c) => ({ method: 'GET', path: '/graphql', headers: { upgrade: 'websocket', connection: c.pick(['upgrade', 'x']), ...(c.odds(0.5) && { 'sec-websocket-version': c.pick(['13', '8', 'x']) }), ...(c.odds(0.5) && { 'sec-websocket-key': c.pick(['', 'x', 'dGhlIHNhbXBsZSBub25jZQ==']) }), ...(c.odds(0.5) && { 'sec-websocket-protocol': c.pick(['graphql-ws', 'x', '']) }) } }),
 ];
 
-const head = (start, ...lines) => [start, 'Host: x', ...lines, '', ''].join(CRLF);
+const head = (start, ...lines) => [start, 'Host: localhost', ...lines, '', ''].join(CRLF);
 const posted = (body, ...lines) => head('POST /graphql HTTP/1.1', 'Content-Type: application/json', ...lines) + body;
 const hello = '{"query":"{ __typename }"}';
 /** Bytes that are no HTTP, or a poor one. Those with `ends` the server must end by itself; at the others we hang up. */

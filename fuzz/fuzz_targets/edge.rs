@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-const UPGRADE: &str = "GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+const UPGRADE: &str = "GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n";
 
 fuzz_target!(|input: (Front, &[u8])| {
@@ -20,7 +20,7 @@ fuzz_target!(|input: (Front, &[u8])| {
         Front::Http => input.1.to_vec(),
         Front::Body => {
             let head =
-                "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ";
+                "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ";
             [format!("{head}{}\r\n\r\n", input.1.len()).as_bytes(), input.1].concat()
         }
         Front::Frames => [UPGRADE.as_bytes(), input.1].concat(),

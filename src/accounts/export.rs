@@ -51,6 +51,8 @@ pub struct Link {
     pub caller: Caller,
     /// The account.
     pub account: AccountId,
+    /// The user who made it.
+    pub user: UserId,
 }
 
 /// The link of a token; `None` for one that is none, was used, is too old, or whose maker may not any more.
@@ -68,7 +70,7 @@ pub async fn find(app: &App, token: &str) -> Result<Option<Link>> {
     let Some(pass) = found.flatten() else { return Ok(None) };
     let caller = Caller::recalled(pass);
     match caller.actor(app).await.and_then(|actor| actor.may(EXPORT).map(|seat| seat.account.id)) {
-        Ok(account) => Ok(Some(Link { id, caller, account })),
+        Ok(account) => Ok(Some(Link { id, caller, account, user: pass.user })),
         Err(Error::Denied(Denied::Overloaded)) => Err(Denied::Overloaded.into()),
         Err(Error::Denied(_)) => Ok(None),
         Err(error) => Err(error),

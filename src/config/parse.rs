@@ -99,6 +99,20 @@ fn network(text: &str) -> Parsed<IpNet> {
     text.parse().or_else(|_| one()).map_err(|_| is_not(text, "an address or a network such as 10.0.0.0/8"))
 }
 
+/// Host names in lower case, without ports.
+pub(super) fn hosts(text: &str) -> Parsed<Vec<String>> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(host).collect()
+}
+
+fn host(text: &str) -> Parsed<String> {
+    let host = text.strip_suffix('.').unwrap_or(text);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if host.is_empty() || !host.chars().all(plain) {
+        return Err(is_not(text, "a host name without a port, such as keyholder.test"));
+    }
+    Ok(host.to_ascii_lowercase())
+}
+
 /// A length of time from a second to ten years, which no sum with a date overflows.
 pub(super) fn duration(text: &str) -> Parsed<TimeDelta> {
     let wrong = || is_not(text, "a duration such as 30s, 5m, 12h or 7d");

@@ -15,7 +15,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const USUAL_FILE: &str = "keyholder.toml";
 
 /// Every setting: its key, and its name in the environment. Its flag is the key with dashes.
-pub(super) const SETTINGS: [(&str, &str); 40] = [
+pub(super) const SETTINGS: [(&str, &str); 44] = [
     ("listen", "KEYHOLDER_LISTEN"),
     ("database_url", "DATABASE_URL"),
     ("smtp_url", "SMTP_URL"),
@@ -35,11 +35,15 @@ pub(super) const SETTINGS: [(&str, &str); 40] = [
     ("resend_interval", "KEYHOLDER_RESEND_INTERVAL"),
     ("sign_in_throttle", "KEYHOLDER_SIGN_IN_THROTTLE"),
     ("trusted_proxies", "KEYHOLDER_TRUSTED_PROXIES"),
+    ("dev_hosts", "KEYHOLDER_DEV_HOSTS"),
     ("client_timeout", "KEYHOLDER_CLIENT_TIMEOUT"),
     ("max_connections", "KEYHOLDER_MAX_CONNECTIONS"),
+    ("max_connections_per_client", "KEYHOLDER_MAX_CONNECTIONS_PER_CLIENT"),
+    ("idle_socket_timeout", "KEYHOLDER_IDLE_SOCKET_TIMEOUT"),
     ("max_operations", "KEYHOLDER_MAX_OPERATIONS"),
     ("operation_timeout", "KEYHOLDER_OPERATION_TIMEOUT"),
     ("max_body_bytes", "KEYHOLDER_MAX_BODY_BYTES"),
+    ("max_request_bytes", "KEYHOLDER_MAX_REQUEST_BYTES"),
     ("max_document_bytes", "KEYHOLDER_MAX_DOCUMENT_BYTES"),
     ("max_document_tokens", "KEYHOLDER_MAX_DOCUMENT_TOKENS"),
     ("max_document_nesting", "KEYHOLDER_MAX_DOCUMENT_NESTING"),

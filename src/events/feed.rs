@@ -225,6 +225,7 @@ impl Listener {
 
     async fn next<T>(&mut self, see: &impl Watch<T>) -> Result<T> {
         loop {
+            self.caller.turn.wait(&self.app.turns, &self.caller.taker()).await;
             if self.ready.is_empty() {
                 let anew = std::mem::take(&mut self.poll);
                 self.ready = self.feed.after(&self.app, self.cursor.number, anew).await?.into();
@@ -248,6 +249,7 @@ impl Listener {
     }
 
     async fn wait(&mut self) {
+        self.caller.turn.end();
         let changes = self.wakeups.iter_mut().map(|wakeup| Box::pin(wakeup.changed()));
         self.poll = tokio::time::timeout(patience(&self.app, self.ends_at), select_all(changes)).await.is_err();
     }

@@ -4,9 +4,11 @@
 //! a connection for as long as it likes. Here both have `client_timeout`, and so has a connection that is kept without a
 //! request. Bodies are timed by who reads them. HTTP/1.1 alone: what is in front of the server speaks it, and HTTP/2 has
 //! many more ways to keep a server busy.
+//!
+//! A connection beyond the limits (see [`super::connections`]) is accepted into a small reserve, so that health checks are
+//! answered whatever others do. The reserve can't be held: its oldest connection makes room for a new one.
 
-use super::{client::Peer, stopped};
-use crate::config::Limits;
+use super::{Server, client::Peer, connections::Slot, reserve, router, stopped};
 use axum::{Extension, Router, middleware::AddExtension};
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -14,17 +16,23 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice},
+    net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
 use tower_layer::Layer;
@@ -39,25 +47,27 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[cfg(target_os = "linux")]
 const WAITING: u32 = 32 * 1024;
 
+/// The longest head of a request, in bytes: its first line and its headers. Each connection may keep as much for an unfinished one.
+const LONGEST_HEAD: usize = 16 * 1024;
+/// The connections of the reserve.
+const RESERVE: usize = 64;
+/// The time that a connection of the reserve has for its headers, and altogether.
+const RESERVE_TIME: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
 /// Serves until the server stops, and then until the requests that are under way are answered.
-pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, mut shutdown: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.client_timeout);
-    let mut open = JoinSet::new();
+pub async fn serve(listener: TcpListener, server: Server, mut shutdown: watch::Receiver<bool>) {
+    let mut accepting = Accepting::new(&server, shutdown.clone());
     loop {
         let next = tokio::select! {
-            next = accept(&listener, &slots) => next,
-            Some(_) = open.join_next() => continue,
+            next = listener.accept() => next,
+            Some(_) = accepting.open.join_next() => continue,
             () = stopped(&mut shutdown) => break,
         };
         match next {
-            Ok((stream, peer, slot)) => {
-                let stream = TokioIo::new(timed(stream, slot, limits.client_timeout));
-                let service = TowerToHyperService::new(Extension(peer).layer(router.clone()));
-                let connection = http.serve_connection(stream, service).with_upgrades();
-                open.spawn(run(connection, shutdown.clone()));
-            }
+            Ok((stream, peer)) => match server.connections.open(peer.ip()) {
+                Some(slot) => accepting.serve(stream, peer.ip(), slot),
+                None => accepting.serve_from_reserve(stream, peer.ip()),
+            },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -65,17 +75,84 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, mut s
         }
     }
     drop(listener);
-    while open.join_next().await.is_some() {}
+    while accepting.open.join_next().await.is_some() {}
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, Peer(peer.ip()), slot))
+/// What serves the connections that are accepted.
+struct Accepting {
+    http: http1::Builder,
+    router: Router,
+    reserve_http: http1::Builder,
+    reserve_router: Router,
+    client_timeout: Duration,
+    open: JoinSet<()>,
+    /// The connections of the reserve, the oldest first.
+    reserve: VecDeque<AbortHandle>,
+    shutdown: watch::Receiver<bool>,
 }
 
-type Connection =
-    http1::UpgradeableConnection<TokioIo<Pin<Box<TimeoutStream<Counted>>>>, TowerToHyperService<AddExtension<Router, Peer>>>;
+impl Accepting {
+    fn new(server: &Server, shutdown: watch::Receiver<bool>) -> Self {
+        let client_timeout = server.app.config.limits.client_timeout;
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(client_timeout).max_buf_size(LONGEST_HEAD);
+        let mut reserve_http = http.clone();
+        reserve_http.header_read_timeout(RESERVE_TIME[0].min(client_timeout)).keep_alive(false);
+        Self {
+            http,
+            router: router(server.clone()),
+            reserve_http,
+            reserve_router: reserve(server.clone()),
+            client_timeout,
+            open: JoinSet::new(),
+            reserve: VecDeque::new(),
+            shutdown,
+        }
+    }
+
+    fn serve(&mut self, stream: TcpStream, peer: IpAddr, slot: Slot) {
+        let received = Received::default();
+        let service = service(&self.router, peer, &received);
+        let stream = TokioIo::new(timed(stream, Some(slot), received, self.client_timeout));
+        let connection = self.http.serve_connection(stream, service).with_upgrades();
+        self.open.spawn(run(connection, self.shutdown.clone()));
+    }
+
+    fn serve_from_reserve(&mut self, stream: TcpStream, peer: IpAddr) {
+        self.reserve.retain(|connection| !connection.is_finished());
+        if self.reserve.len() >= RESERVE
+            && let Some(oldest) = self.reserve.pop_front()
+        {
+            oldest.abort();
+        }
+        let received = Received::default();
+        let service = service(&self.reserve_router, peer, &received);
+        let stream = TokioIo::new(timed(stream, None, received, self.client_timeout));
+        let connection = self.reserve_http.serve_connection(stream, service);
+        self.reserve.push_back(self.open.spawn(async move {
+            // Whatever comes of it: nobody waits for more than an answer.
+            let _ = timeout(RESERVE_TIME[1], connection).await;
+        }));
+    }
+}
+
+fn service(router: &Router, peer: IpAddr, received: &Received) -> Service {
+    TowerToHyperService::new(Extension(received.clone()).layer(Extension(Peer(peer)).layer(router.clone())))
+}
+
+type Service = TowerToHyperService<AddExtension<AddExtension<Router, Peer>, Received>>;
+type Connection = http1::UpgradeableConnection<TokioIo<Pin<Box<TimeoutStream<Counted>>>>, Service>;
+
+/// How many bytes a connection has received so far.
+#[derive(Clone, Default)]
+pub struct Received(Arc<AtomicUsize>);
+
+impl Received {
+    /// The number of bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Runs a connection to its end; when the server stops, to the end of the request that is under way.
 async fn run(connection: Connection, mut shutdown: watch::Receiver<bool>) {
@@ -93,7 +170,7 @@ async fn run(connection: Connection, mut shutdown: watch::Receiver<bool>) {
 }
 
 /// A connection that fails when its peer takes nothing for so long.
-fn timed(stream: TcpStream, slot: OwnedSemaphorePermit, time: Duration) -> Pin<Box<TimeoutStream<Counted>>> {
+fn timed(stream: TcpStream, slot: Option<Slot>, received: Received, time: Duration) -> Pin<Box<TimeoutStream<Counted>>> {
     // Small messages must not wait for each other: a subscription's are all small.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
@@ -102,20 +179,24 @@ fn timed(stream: TcpStream, slot: OwnedSemaphorePermit, time: Duration) -> Pin<B
     if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(WAITING) {
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
     }
-    let mut stream = TimeoutStream::new(Counted { stream, _slot: slot });
+    let mut stream = TimeoutStream::new(Counted { stream, received, _slot: slot });
     stream.set_write_timeout(Some(time));
     Box::pin(stream)
 }
 
-/// A connection with its place among those that may be open, also after it became a socket.
+/// A connection with its place among those that may be open, also after it became a socket. Those of the reserve have none.
 struct Counted {
     stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
+    received: Received,
+    _slot: Option<Slot>,
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.received.0.fetch_add(buffer.filled().len().saturating_sub(before), Ordering::Relaxed);
+        read
     }
 }
 

@@ -9,9 +9,11 @@
 use super::{
     RequestId, Server,
     nulls::{Flags, Nulls},
+    params::Params,
     prescan, root, seal,
-    trusted::{self, Documents},
-    unsent::{SHORT, Share},
+    trusted::Documents,
+    unsent::{SHORT, Share, Unsent},
+    variables::Given,
 };
 use crate::{actor::Caller, config::Limits, error::Denied};
 use async_graphql::{
@@ -26,7 +28,7 @@ use futures_util::{
     future::{BoxFuture, ready},
     stream,
 };
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::{any::Any, mem, ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{task::yield_now, time::timeout};
 use tracing::Instrument;
@@ -34,37 +36,8 @@ use tracing::Instrument;
 /// The most errors that an answer without data tells; five thousand unknown fields need not be named one by one.
 const MAX_REQUEST_ERRORS: usize = 10;
 
-/// What a client sends, in a body, a query string or a `subscribe` message.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "an object")]
-pub struct Params {
-    /// The document.
-    pub query: Option<String>,
-    /// The id of a trusted one, instead.
-    pub document_id: Option<String>,
-    /// Which of the document's operations is meant.
-    pub operation_name: Option<String>,
-    /// The values of its variables.
-    pub variables: Option<Variables>,
-    /// Whatever else; kept for resolvers, read by none.
-    pub extensions: Option<async_graphql::Extensions>,
-}
-
-impl Params {
-    /// Whether a document is there, or an id of one.
-    pub fn names_a_document(&self) -> bool {
-        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        given(&self.query) || given(&self.document_id) || trusted::hash(self).is_some()
-    }
-}
-
-/// Reads a JSON object. A struct can be read from an array too, so that a batch would pass for one request.
-pub fn object<T: for<'de> Deserialize<'de>>(json: &[u8]) -> serde_json::Result<T> {
-    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'[') => Err(serde::de::Error::custom("an object is expected, and batches are not supported")),
-        _ => serde_json::from_slice(json),
-    }
-}
+/// How many times its text a document takes in memory once it is parsed, about.
+const PARSED: usize = 8;
 
 /// An operation that passed every check that needs no schema.
 pub struct Operation {
@@ -75,15 +48,24 @@ pub struct Operation {
     document: ExecutableDocument,
     /// What the executor will take it for, if it is clear which operation is meant.
     pub kind: Option<OperationType>,
+    /// The variables as JSON, to weigh the request once more if it costs too much.
+    variables: String,
+    /// What it takes in memory at most until it is answered, in bytes.
+    memory: usize,
+    /// Its part of the room for requests, for as long.
+    share: Share,
 }
 
-/// Measures a document with its variables and parses it.
-pub fn checked(text: &str, variables: &Variables, limits: &Limits) -> Result<ExecutableDocument, ServerError> {
+/// Measures a document and parses it.
+pub fn parsed(text: &str, limits: &Limits) -> Result<ExecutableDocument, ServerError> {
     prescan::scan(text, limits)?;
-    let document = parse_query(text).map_err(unreadable)?;
-    prescan::count(&document, variables, limits)?;
-    document.operations.iter().try_for_each(|(_, operation)| root::each_variables_type_known(&operation.node))?;
-    Ok(document)
+    parse_query(text).map_err(unreadable)
+}
+
+/// Checks a parsed document, with the variables that are given for it.
+pub fn check(document: &ExecutableDocument, given: &Given<'_>, limits: &Limits) -> Result<(), ServerError> {
+    prescan::count(document, given.sizes(), limits)?;
+    document.operations.iter().try_for_each(|(_, operation)| root::each_variables_type_known(&operation.node))
 }
 
 /// What the parser says, in one line instead of a drawing; where it is, is told beside.
@@ -99,13 +81,16 @@ fn unreadable(error: ParseError) -> ServerError {
 
 impl Operation {
     /// Finds, measures, parses and checks a document.
-    pub fn new(mut params: Params, documents: &Documents, limits: &Limits) -> Result<Self, ServerError> {
+    pub fn new(mut params: Params<'_>, documents: &Documents, limits: &Limits) -> Result<Self, ServerError> {
         let text = documents.find(&mut params)?.into_owned();
-        let mut variables = params.variables.unwrap_or_default();
-        let mut document = checked(&text, &variables, limits)?;
+        let mut document = parsed(&text, limits)?;
         let name = params.operation_name.filter(|name| !name.is_empty());
         let operation = chosen(&document, name.as_deref());
         let kind = operation.map(|operation| operation.ty);
+        let given = Given::read(params.variables, operation, limits)?;
+        check(&document, &given, limits)?;
+        let (mut variables, json) = (given.build()?, given.text());
+        let memory = given.memory() + PARSED * text.len();
         let only = match operation {
             Some(operation) => root::check(&document, operation, &mut variables)?,
             None => None,
@@ -116,8 +101,13 @@ impl Operation {
         let mut request = Request::new("");
         request.operation_name = name;
         request.variables = variables;
-        request.extensions = params.extensions.unwrap_or_default();
-        Ok(Self { request, text, document, kind })
+        Ok(Self { request, text, document, kind, variables: json, memory, share: Share::default() })
+    }
+
+    /// Takes what it needs of the room for requests, unless that is full.
+    pub fn admitted_to(mut self, room: &Unsent) -> Result<Self, ServerError> {
+        self.share = room.share(self.memory).ok_or_else(overload)?;
+        Ok(self)
     }
 
     /// Whether it asks for the schema.
@@ -128,9 +118,10 @@ impl Operation {
 
     /// Of a document that any client may ask, under the limits by default.
     #[cfg(test)]
-    pub fn of(query: &str, variables: Variables) -> Result<Self, ServerError> {
-        let params = Params { query: Some(query.to_owned()), variables: Some(variables), ..Params::default() };
+    pub fn of(query: &str, variables: &Variables) -> Result<Self, ServerError> {
         let limits = crate::config::Config::from_pairs(true, &[]).map(|config| config.limits);
+        let variables = serde_json::value::to_raw_value(variables).map_err(|error| bad_request(error.to_string()))?;
+        let params = Params { query: Some(query.to_owned()), variables: Some(&variables), ..Params::default() };
         Self::new(params, &Documents::Any, &limits.map_err(|error| bad_request(error.to_string()))?)
     }
 
@@ -151,8 +142,9 @@ impl Operation {
             flags,
             name,
             changes: self.kind == Some(OperationType::Mutation),
-            variables: self.request.variables.clone(),
+            variables: self.variables,
             id: id.clone(),
+            _share: self.share,
         };
         (self.request.data(id), finish)
     }
@@ -162,14 +154,14 @@ impl Operation {
 pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Answer {
     // A client that sends many at once on one connection would keep others from their turns.
     yield_now().await;
-    let Ok(place) = Arc::clone(&server.operations).try_acquire_owned() else { return overloaded().into() };
+    let Some(turn) = server.app.turns.try_take(&caller.taker()) else { return overloaded().into() };
     let mutation = operation.kind == Some(OperationType::Mutation);
     let (request, finish) = operation.split(&server.nulls, id.clone());
     let working = server.clone();
     let work = async move {
         let outcome = AssertUnwindSafe(working.schema.execute(request.data(caller))).catch_unwind().await;
         let answer = bounded(&working, &finish, outcome).await;
-        drop(place);
+        drop(turn);
         answer
     };
     let limit = server.app.config.limits.operation_timeout;
@@ -196,12 +188,20 @@ pub fn answers(
         let once: BoxFuture<'static, Answer> = async move { answer(&server, caller, id, operation).await }.boxed();
         return stream::once(once).boxed();
     }
+    // What it takes to begin has a turn, and then each event from the log to its answer.
+    if !caller.turn.begin(&server.app.turns, &caller.taker()) {
+        return stream::once(ready(overloaded().into())).boxed();
+    }
     let (request, finish) = operation.split(&server.nulls, id);
-    let events = AssertUnwindSafe(server.schema.execute_stream(request.data(caller))).catch_unwind();
-    let told = Arc::new((server, finish));
+    let events = AssertUnwindSafe(server.schema.execute_stream(request.data(caller.clone()))).catch_unwind();
+    let told = Arc::new((server, finish, caller));
     let answers = events.then(move |outcome| {
         let told = Arc::clone(&told);
-        async move { bounded(&told.0, &told.1, outcome).await }
+        async move {
+            let answer = bounded(&told.0, &told.1, outcome).await;
+            told.2.turn.end();
+            answer
+        }
     });
     let mut refused = false;
     answers.take_while(move |answer| ready(!mem::replace(&mut refused, is_request_error(answer)))).boxed()
@@ -273,9 +273,14 @@ fn error_bytes(error: &ServerError) -> usize {
 }
 
 fn overloaded() -> Response {
+    Response::from_errors(vec![overload()])
+}
+
+/// The refusal of an operation for which there is no room.
+pub fn overload() -> ServerError {
     let mut error = refused("OVERLOADED", Denied::Overloaded.to_string());
     error.extensions.get_or_insert_default().set("retryAfter", seal::RETRY_AFTER);
-    Response::from_errors(vec![error])
+    error
 }
 
 fn too_long(limit: Duration, advice: &str) -> Response {
@@ -292,9 +297,10 @@ pub(super) struct Finish {
     name: Option<String>,
     /// Whether something is changed, so that there is no taking back the answer.
     changes: bool,
-    /// On which its cost can depend.
-    variables: Variables,
+    /// The variables as JSON, on which its cost can depend.
+    variables: String,
     id: RequestId,
+    _share: Share,
 }
 
 /// What the answers are mended by.
@@ -344,7 +350,8 @@ impl Finish {
             }
         };
         request.operation_name.clone_from(&self.name);
-        request.variables(self.variables.clone())
+        // They were read from this text before.
+        request.variables(serde_json::from_str(&self.variables).unwrap_or_default())
     }
 
     fn mend(&self, document: &ExecutableDocument, all: bool, response: &mut Response) {
@@ -452,7 +459,7 @@ mod tests {
 
     #[test]
     fn a_syntax_error_is_one_line_and_a_place() {
-        let error = Operation::of("{\n a(x: ) }", Variables::default()).map(|_| ()).expect_err("is refused");
+        let error = Operation::of("{\n a(x: ) }", &Variables::default()).map(|_| ()).expect_err("is refused");
         assert_eq!(error.message, "Syntax error: expected value.");
         assert_eq!(error.locations.first().map(|at| (at.line, at.column)), Some((2, 7)));
     }

@@ -2,26 +2,30 @@
 //!
 //! Each page is asked of the API itself, as whoever made the link, so that nothing is in the file that they could not read there; a file
 //! of what they may not read is left out. Nothing is held meanwhile but a page: who reads slowly holds up their own download alone,
-//! and who takes nothing for long is cut off. What changes meanwhile may or may not be in it. When the right to it ends, or something
+//! and who takes nothing for long, or too little over time, is cut off. What changes meanwhile may or may not be in it. When the right to it ends, or something
 //! breaks, so does the download, short: what has ended well is complete.
 
-use super::Server;
+mod limits;
+
+pub use limits::Downloads;
+
+use super::{Server, client};
 use crate::{
     accounts::export,
     actor::Caller,
     error::{Denied, Error},
+    network::Network,
 };
 use async_graphql::{Name, PathSegment, Request, ServerError, Value, Variables};
 use axum::{
     body::{Body, Bytes},
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use entity::AccountId;
 use futures_util::stream;
+use limits::Pace;
 use std::{
-    collections::HashMap,
     io::{self, Write},
     mem,
     sync::{Arc, Mutex, PoisonError},
@@ -61,43 +65,17 @@ const PAGE: i32 = 100;
 const AHEAD: usize = 2;
 /// The longest that a reader may take nothing, or that a page may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The downloads that may be under way at once, of an account and of all: each costs as much as a client that never stops asking.
-const AT_ONCE: [usize; 2] = [2, 16];
-
-/// The downloads under way, by account.
-#[derive(Default)]
-pub struct Downloads(Mutex<HashMap<AccountId, usize>>);
-
-/// A download's place among them.
-struct Place(Arc<Downloads>, AccountId);
-
-impl Downloads {
-    fn enter(self: &Arc<Self>, account: AccountId) -> Option<Place> {
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (own, all) = (under_way.get(&account).copied().unwrap_or_default(), under_way.values().sum::<usize>());
-        if own >= AT_ONCE[0] || all >= AT_ONCE[1] {
-            return None;
-        }
-        under_way.insert(account, own + 1);
-        Some(Place(Arc::clone(self), account))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut under_way = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = under_way.get_mut(&self.1) {
-            *own -= 1;
-        }
-        under_way.retain(|_, own| *own > 0);
-    }
-}
-
 /// What goes to the body.
 enum Piece {
     Bytes(Bytes),
     /// All of it was there. A body that ends without has ended short.
     End,
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        if let Self::Bytes(bytes) = self { bytes.len() } else { 0 }
+    }
 }
 
 /// Why a download ends short: the reader has gone, the right to it has, or something broke.
@@ -110,7 +88,7 @@ impl<E: std::error::Error> From<E> for Short {
 }
 
 /// The download of a link, which is used up by it.
-pub async fn download(State(server): State<Server>, Path(token): Path<String>) -> Response {
+pub async fn download(State(server): State<Server>, Path(token): Path<String>, parts: Parts) -> Response {
     let broken = |error: Error| {
         tracing::error!(cause = %error.cause(), "a download could not begin");
         busy("The download could not begin. Try again in a moment.\n")
@@ -120,8 +98,9 @@ pub async fn download(State(server): State<Server>, Path(token): Path<String>) -
         Ok(None) => return gone(),
         Err(error) => return broken(error),
     };
-    let Some(place) = server.downloads.enter(link.account) else {
-        return busy("Others are downloading. Try again in a moment: the link still works.\n");
+    let network = client::of(&server, &parts).address.map(Network::containing);
+    let Some(running) = server.downloads.begin(link.account, link.user, network) else {
+        return busy("As many downloads are under way as there may be. Try again when one has ended: the link still works.\n");
     };
     match link.use_up(&server.app).await {
         Ok(true) => {}
@@ -131,8 +110,9 @@ pub async fn download(State(server): State<Server>, Path(token): Path<String>) -
     let name = format!("attachment; filename=\"{}.zip\"", link.account);
     let (pieces, queue) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
-        let _place = place;
-        let mut export = Export { server, caller: link.caller, pieces, zip: Zip::default() };
+        let _running = running;
+        let pace = Pace::new(server.app.now());
+        let mut export = Export { server, caller: link.caller, pieces, zip: Zip::default(), pace };
         if let Err(Short(why)) = export.run().await {
             tracing::info!(%why, "a download ended short");
         }
@@ -170,6 +150,7 @@ struct Export {
     caller: Caller,
     pieces: mpsc::Sender<Piece>,
     zip: Zip,
+    pace: Pace,
 }
 
 impl Export {
@@ -253,7 +234,7 @@ impl Export {
         let caller = self.caller.afresh();
         let may = caller.actor(&self.server.app).await.and_then(|actor| actor.may(export::EXPORT).map(drop));
         may.map_err(|error| Short(error.cause()))?;
-        let _turn = timeout(PATIENCE, self.server.operations.acquire()).await?;
+        let _turn = timeout(PATIENCE, self.server.app.turns.take(&caller.taker())).await?;
         let request = Request::new(query).variables(Variables::from_value(Value::Object(variables))).data(caller);
         let response = self.server.schema.execute(request).await;
         match response.errors.iter().find(|error| !is_denied(error)) {
@@ -268,8 +249,11 @@ impl Export {
         if piece.is_empty() { Ok(()) } else { self.hand_on(Piece::Bytes(piece.into())).await }
     }
 
-    async fn hand_on(&self, piece: Piece) -> Result<(), Short> {
-        timeout(PATIENCE, self.pieces.send(piece)).await?.map_err(|_| Short("the reader has gone".to_owned()))
+    async fn hand_on(&mut self, piece: Piece) -> Result<(), Short> {
+        let (bytes, since) = (piece.len(), self.server.app.now());
+        timeout(PATIENCE, self.pieces.send(piece)).await?.map_err(|_| Short("the reader has gone".to_owned()))?;
+        let now = self.server.app.now();
+        self.pace.note(bytes, now - since, now).map_err(|why| Short(why.to_owned()))
     }
 }
 

@@ -6,11 +6,15 @@
 //! and the listener's.
 
 use super::{
-    RequestId, Server, client,
-    execute::{self, Answer, Params, Wire},
+    RequestId, Server,
+    client::{self, Peer},
+    execute::{self, Answer, Operation, Wire},
     origin,
+    params::{Params, object},
     seal::RETRY_AFTER,
-    streams, ws,
+    streams,
+    unsent::Share,
+    ws,
 };
 use crate::actor::Caller;
 use async_graphql::{Response as Told, ServerError, parser::types::OperationType};
@@ -22,11 +26,16 @@ use axum::{
 };
 use futures_util::StreamExt;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use tokio::time::timeout;
 
 /// How much of a body that is too long is still taken, in bytes.
 const MAX_LET_GO: usize = 32 * 1024 * 1024;
+/// How often a body is in memory while it is read: once more as it grows, or as the text of its document.
+pub const BODY_COPIES: usize = 2;
+/// Why a client gets no WebSocket or stream.
+pub const NETWORK_FULL: &str = "This client's network has as many connections open as it may. Close some, or try again later.";
 const NEEDS_A_STREAM: &str = "A subscription needs Accept: text/event-stream or multipart/mixed;subscriptionSpec=1.0, or a \
                               WebSocket (graphql-transport-ws).";
 
@@ -34,13 +43,13 @@ const NEEDS_A_STREAM: &str = "A subscription needs Accept: text/event-stream or 
 pub async fn handle(State(server): State<Server>, request: Request) -> Response {
     let upgrades = request.headers().get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if upgrades && request.method() == Method::GET {
-        return ws::upgrade(server, request).await.unwrap_or_else(|refusal| refusal.answer(Media::Json));
+        return ws::upgrade(server, request).await.unwrap_or_else(IntoResponse::into_response);
     }
     let (parts, body) = request.into_parts();
     let Some(accept) = Accept::of(&parts.headers) else {
         let types = "Accept must allow application/graphql-response+json, application/json, text/event-stream or \
                      multipart/mixed;subscriptionSpec=1.0.";
-        return Refusal(StatusCode::NOT_ACCEPTABLE, types.into()).answer(Media::Json);
+        return Refusal(StatusCode::NOT_ACCEPTABLE, types.into()).into_response();
     };
     let has_body = !hyper::body::Body::is_end_stream(&body);
     let mut response = match respond(&server, accept, &parts, body).await {
@@ -59,7 +68,14 @@ pub struct Refusal(pub StatusCode, pub Cow<'static, str>);
 
 impl Refusal {
     fn answer(self, media: Media) -> Response {
-        write(media, self.0, Told::from_errors(vec![execute::bad_request(self.1)]).into())
+        let code = if self.0 == StatusCode::SERVICE_UNAVAILABLE { "OVERLOADED" } else { "BAD_REQUEST" };
+        write(media, self.0, Told::from_errors(vec![execute::refused(code, self.1)]).into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.answer(Media::Json)
     }
 }
 
@@ -72,16 +88,16 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
     if origin::has_credentials(&parts.headers) && !origin::is_allowed(parts, &server.app.config.allowed_origins) {
         return Err(Refusal(StatusCode::FORBIDDEN, "This origin may not call. See the setting allowed_origins.".into()));
     }
-    let params = match parts.method {
+    let operation = match parts.method {
         // What HEAD answers is what GET would, less the body, which the listener leaves out.
-        Method::GET | Method::HEAD => from_query_string(parts)?,
-        Method::POST => from_body(server, &parts.headers, body).await?,
+        Method::GET | Method::HEAD => operation(server, QueryString::of(parts)?.params()?)?,
+        Method::POST => {
+            let body = Received::from(server, &parts.headers, body).await?;
+            operation(server, body.params()?)?
+        }
         _ => return Ok(not_allowed(accept.for_one(), "Use POST, or GET for a query.", "GET, POST")),
     };
-    if !params.names_a_document() {
-        return Err(bad_request("\"query\" must be a document, as a string."));
-    }
-    let operation = match server.operation(params) {
+    let operation = match operation {
         Ok(operation) => operation,
         Err(error) => return Ok(refuse(server, accept, error)),
     };
@@ -98,19 +114,28 @@ async fn respond(server: &Server, accept: Accept, parts: &Parts, body: Body) -> 
         _ => accept.for_one(),
     };
     match media {
-        Media::Events => return Ok(streams::events(server, caller, id, operation)),
-        Media::Mixed => return Ok(streams::mixed(server, caller, id, operation)),
+        Media::Events | Media::Mixed => {
+            let slot = server.connections.keep(parts.extensions.get::<Peer>().map(|peer| peer.0), caller.address());
+            let slot = slot.ok_or(Refusal(StatusCode::SERVICE_UNAVAILABLE, NETWORK_FULL.into()))?;
+            let form = if media == Media::Events { streams::EVENTS } else { streams::MIXED };
+            return Ok(form.run(server, slot, execute::answers(server.clone(), caller, id, operation)));
+        }
         Media::Json | Media::GraphQl => {}
     }
     let mut answer = execute::answer(server, caller, id, operation).await;
     let headers = std::mem::take(&mut answer.response.http_headers);
     let status = status(media, &answer);
     let mut response = write(media, status, answer);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
-    }
     response.headers_mut().extend(headers);
     Ok(response)
+}
+
+/// The operation that is asked for, or why it is refused.
+fn operation(server: &Server, params: Params<'_>) -> Result<Result<Operation, ServerError>, Refusal> {
+    if !params.names_a_document() {
+        return Err(bad_request("\"query\" must be a document, as a string."));
+    }
+    Ok(server.operation(params))
 }
 
 fn not_allowed(media: Media, message: &'static str, allowed: &'static str) -> Response {
@@ -223,37 +248,85 @@ struct QueryString {
     extensions: Option<String>,
 }
 
-fn from_query_string(parts: &Parts) -> Result<Params, Refusal> {
-    fn json<T: for<'de> Deserialize<'de>>(name: &str, text: Option<String>) -> Result<Option<T>, Refusal> {
-        let parsed = text.map_or(Ok(None), |text| serde_json::from_str::<Option<T>>(&text));
-        parsed.map_err(|error| bad_request(format!("\"{name}\" must be a JSON object: {error}.")))
+impl QueryString {
+    fn of(parts: &Parts) -> Result<Self, Refusal> {
+        let Query(query) = Query::try_from_uri(&parts.uri).map_err(|error| bad_request(error.body_text()))?;
+        Ok(query)
     }
-    let Query(query) = Query::<QueryString>::try_from_uri(&parts.uri).map_err(|error| bad_request(error.body_text()))?;
-    Ok(Params {
-        query: query.query,
-        document_id: query.document_id,
-        operation_name: query.operation_name,
-        variables: json("variables", query.variables)?,
-        extensions: json("extensions", query.extensions)?,
-    })
+
+    fn params(&self) -> Result<Params<'_>, Refusal> {
+        fn json<'a, T: Deserialize<'a>>(name: &str, text: Option<&'a String>) -> Result<Option<T>, Refusal> {
+            let parsed = text.map_or(Ok(None), |text| serde_json::from_str::<Option<T>>(text));
+            parsed.map_err(|error| bad_request(format!("\"{name}\" must be a JSON object: {error}.")))
+        }
+        let variables: Option<&RawValue> = json("variables", self.variables.as_ref())?;
+        if variables.is_some_and(|variables| !variables.get().starts_with('{')) {
+            return Err(bad_request("\"variables\" must be a JSON object."));
+        }
+        Ok(Params {
+            query: self.query.clone(),
+            document_id: self.document_id.clone(),
+            operation_name: self.operation_name.clone(),
+            variables,
+            extensions: json("extensions", self.extensions.as_ref())?,
+        })
+    }
 }
 
-async fn from_body(server: &Server, headers: &HeaderMap, body: Body) -> Result<Params, Refusal> {
-    if !is_json(headers) {
-        let message = "Content-Type must be application/json, in UTF-8 and not compressed.";
-        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message.into()));
+/// A body that was received, with its share of the room for requests.
+struct Received {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl Received {
+    async fn from(server: &Server, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+        if !is_json(headers) {
+            let message = "Content-Type must be application/json, in UTF-8 and not compressed.";
+            return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message.into()));
+        }
+        let limits = &server.app.config.limits;
+        // Who asks before they send a body, or never sends it, is told as well.
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let too_long = announced.is_some_and(|length| length > limits.body_bytes);
+        if too_long && headers.contains_key(header::EXPECT) {
+            return Err(longer_than(limits.body_bytes));
+        }
+        let late = Refusal(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.".into());
+        let slow = |_| if too_long { longer_than(limits.body_bytes) } else { late };
+        timeout(limits.client_timeout, Self::read(server, body)).await.map_err(slow)?
     }
-    let limits = &server.app.config.limits;
-    // Who asks before they send a body, or never sends it, is told as well.
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let too_long = announced.is_some_and(|length| length > limits.body_bytes);
-    if too_long && headers.contains_key(header::EXPECT) {
-        return Err(longer_than(limits.body_bytes));
+
+    fn params(&self) -> Result<Params<'_>, Refusal> {
+        object(&self.bytes).map_err(|error| bad_request(format!("The body is not a GraphQL request in JSON: {error}.")))
     }
-    let late = Refusal(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.".into());
-    let slow = |_| if too_long { longer_than(limits.body_bytes) } else { late };
-    let body = timeout(limits.client_timeout, read(body, limits.body_bytes)).await.map_err(slow)??;
-    execute::object(&body).map_err(|error| bad_request(format!("The body is not a GraphQL request in JSON: {error}.")))
+
+    async fn read(server: &Server, body: Body) -> Result<Self, Refusal> {
+        let limit = server.app.config.limits.body_bytes;
+        let mut stream = body.into_data_stream();
+        let mut share = Share::default();
+        let (mut bytes, mut length, mut no_room) = (Vec::new(), 0, false);
+        while let Some(chunk) = stream.next().await {
+            let chunk: Bytes = chunk.map_err(|_| bad_request("The body broke off."))?;
+            length += chunk.len();
+            // A connection that is closed while its client still sends would lose the answer; so what is too long, or has no room,
+            // is let go by, up to a point.
+            if length > limit + MAX_LET_GO {
+                break;
+            }
+            no_room = no_room || !server.requests.grow(&mut share, BODY_COPIES.saturating_mul(length.min(limit)));
+            if length > limit || no_room {
+                (bytes, share) = Default::default();
+            } else {
+                bytes.extend_from_slice(&chunk);
+            }
+        }
+        match () {
+            () if length > limit => Err(longer_than(limit)),
+            () if no_room => Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, execute::overload().message.into())),
+            () => Ok(Self { bytes, _share: share }),
+        }
+    }
 }
 
 /// Whether the body is plain JSON. No other type will do: a browser sends some of them across sites without asking first.
@@ -264,26 +337,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let json = parts.next() == Some("application/json");
     let utf8 = parts.filter_map(|part| part.strip_prefix("charset=")).all(|charset| charset.trim_matches('"') == "utf-8");
     json && utf8 && matches!(text(header::CONTENT_ENCODING).as_str(), "" | "identity")
-}
-
-async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut stream = body.into_data_stream();
-    let (mut read, mut length) = (Vec::new(), 0);
-    while let Some(chunk) = stream.next().await {
-        let chunk: Bytes = chunk.map_err(|_| bad_request("The body broke off."))?;
-        length += chunk.len();
-        // A connection that is closed while its client still sends would lose the answer; so what is too long is let go by, up
-        // to a point.
-        if length > limit + MAX_LET_GO {
-            break;
-        } else if length <= limit {
-            read.extend_from_slice(&chunk);
-        }
-    }
-    if length > limit {
-        return Err(longer_than(limit));
-    }
-    Ok(read)
 }
 
 fn longer_than(limit: usize) -> Refusal {
@@ -318,7 +371,13 @@ fn write(media: Media, status: StatusCode, answer: Answer) -> Response {
     // An answer is one caller's, at one moment: nobody may keep it for another.
     let headers = [(header::CONTENT_TYPE, media), (header::VARY, "Accept"), (header::CACHE_CONTROL, "no-store")];
     match serde_json::to_vec(&Wire(&answer.response)) {
-        Ok(body) => (status, headers, answer.share.with(body)).into_response(),
+        Ok(body) => {
+            let mut response = (status, headers, answer.share.with(body)).into_response();
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+            }
+            response
+        }
         Err(error) => {
             tracing::error!(%error, "an answer can't be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

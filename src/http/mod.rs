@@ -4,19 +4,24 @@
 
 pub mod accept;
 pub mod client;
+pub mod connections;
 pub mod execute;
 pub mod exports;
 pub mod graphiql;
 pub mod graphql;
+pub mod hosts;
 pub mod nulls;
 pub mod origin;
 pub mod pages;
+pub mod params;
+pub mod places;
 pub mod prescan;
 pub mod root;
 pub mod seal;
 pub mod streams;
 pub mod trusted;
 pub mod unsent;
+pub mod variables;
 pub mod weigh;
 pub mod ws;
 
@@ -32,7 +37,7 @@ use axum::{
 };
 use serde::Deserialize;
 use std::{any::Any, sync::Arc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
@@ -58,12 +63,14 @@ pub struct Server {
     pub documents: Arc<trusted::Documents>,
     /// What tells by how much a query is too large.
     pub scales: Arc<weigh::Scales>,
-    /// The places of queries and mutations under way.
-    pub operations: Arc<Semaphore>,
+    /// The connections that are open.
+    pub connections: Arc<connections::Connections>,
     /// The downloads under way.
     pub downloads: Arc<exports::Downloads>,
     /// The room for long answers on their way.
     pub unsent: Arc<unsent::Unsent>,
+    /// The room for long requests until they are answered.
+    pub requests: Arc<unsent::Unsent>,
     /// Who GraphiQL can be at a click.
     pub cast: Arc<graphiql::Cast>,
     /// Turns true when the server stops.
@@ -72,13 +79,13 @@ pub struct Server {
 
 impl Server {
     /// The operation that a client means, if it may be asked.
-    fn operation(&self, params: execute::Params) -> Result<execute::Operation, ServerError> {
+    fn operation(&self, params: params::Params<'_>) -> Result<execute::Operation, ServerError> {
         let config = &self.app.config;
         let operation = execute::Operation::new(params, &self.documents, &config.limits)?;
         if !config.introspection && operation.introspects() {
             return Err(execute::bad_request("This server does not tell its schema. See the setting introspection."));
         }
-        Ok(operation)
+        operation.admitted_to(&self.requests)
     }
 }
 
@@ -98,7 +105,7 @@ const COMPRESSED_FROM: u16 = 1024;
 
 /// Everything that is served.
 pub fn router(server: Server) -> Router {
-    let mut router = Router::new()
+    let mut router = probes()
         .route("/verify-email", get(pages::verify_email))
         .route("/reset-password", get(pages::reset_password))
         .route("/invitation", get(pages::invitation))
@@ -107,8 +114,6 @@ pub fn router(server: Server) -> Router {
         .route("/page.css", get(pages::style))
         .route("/exports/{token}", get(exports::download).head(exports::looked_at))
         .route("/graphql", any(graphql::handle))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
         .route("/.well-known/jwks.json", get(jwks));
     router = if server.app.config.graphiql {
         let settings = get(graphiql::settings);
@@ -136,6 +141,22 @@ pub fn router(server: Server) -> Router {
         .with_state(server)
 }
 
+/// What is served on connections beyond the limit: the probes of who watches the server, and to everybody else why not.
+pub fn reserve(server: Server) -> Router {
+    let around = middleware::from_fn_with_state(server.clone(), around);
+    let full = "The server, or this client's network, has as many connections open as it may. Try again in a moment.\n";
+    probes()
+        .fallback(move || async move { (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], full) })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(around)
+        .with_state(server)
+}
+
+/// What those ask who watch the server.
+fn probes() -> Router<Server> {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+}
+
 /// An operation's panic is answered where it runs; this is for all else.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("a request outside GraphQL panicked");
@@ -149,9 +170,13 @@ async fn around(State(server): State<Server>, mut request: Request, next: Next) 
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.as_ref().filter(|origin| origin::is_named(origin, &server.app.config.allowed_origins)).cloned();
     let preflight = request.method() == axum::http::Method::OPTIONS && origin.is_some();
-    let mut response = if server.app.config.dev && origin::is_led_here(request.headers()) {
-        (StatusCode::MISDIRECTED_REQUEST, "With --dev, pages are served as of localhost or an IP address alone.\n")
-            .into_response()
+    let config = &server.app.config;
+    let host = hosts::check(request.uri(), request.headers(), config.dev.then_some(config.dev_hosts.as_slice()));
+    let mut response = if let Err((status, why)) = host {
+        match request.uri().path() {
+            "/graphql" => graphql::Refusal(status, why.into()).into_response(),
+            _ => (status, why + "\n").into_response(),
+        }
     } else if preflight {
         StatusCode::NO_CONTENT.into_response()
     } else {

@@ -21,18 +21,6 @@ fn is_own(origin: &HeaderValue, host: Option<&str>) -> bool {
     of.zip(host).is_some_and(|((_, of), host)| of.eq_ignore_ascii_case(host))
 }
 
-/// Whether a browser's page asks for a name that leads to this machine, and is none of its own: a foreign site can point a name
-/// of its own here, and its page then is of "our" host. Told by what browsers send and no other client needs to.
-pub fn is_led_here(headers: &HeaderMap) -> bool {
-    let by_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    let own = host.is_some_and(|host| {
-        let name = host.host().trim_matches(['[', ']']);
-        name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
-    });
-    by_page && !own
-}
-
 /// Whether a request has credentials that a browser may have added.
 pub fn has_credentials(headers: &HeaderMap) -> bool {
     headers.contains_key(header::AUTHORIZATION) || headers.contains_key(header::COOKIE)

@@ -8,7 +8,7 @@
 use super::execute::{bad_request, refused};
 use crate::config::Limits;
 use async_graphql::{
-    Name, Positioned, ServerError, Value as ConstValue, Variables,
+    Name, Positioned, ServerError, Value as ConstValue,
     parser::types::{Directive, ExecutableDocument, Selection, SelectionSet},
 };
 use async_graphql_value::Value;
@@ -75,8 +75,12 @@ fn block_string(content: &[u8]) -> Option<usize> {
 }
 
 /// Refuses a document whose operations have too many fields or values once its fragments and variables are written out, or
-/// that would never end.
-pub fn count(document: &ExecutableDocument, variables: &Variables, limits: &Limits) -> Result<(), ServerError> {
+/// that would never end. `variables` says how many values each given variable has.
+pub fn count<'a>(
+    document: &'a ExecutableDocument,
+    variables: impl Iterator<Item = (&'a str, u64)>,
+    limits: &Limits,
+) -> Result<(), ServerError> {
     let mut sizes: HashMap<&str, u64> = HashMap::new();
     for (_, operation) in document.operations.iter() {
         for definition in operation.node.variable_definitions.iter().map(|definition| &definition.node) {
@@ -84,7 +88,7 @@ pub fn count(document: &ExecutableDocument, variables: &Variables, limits: &Limi
             *size = definition.default_value().map_or(1, values).max(*size);
         }
     }
-    sizes.extend(variables.iter().map(|(name, value)| (name.as_str(), values(value))));
+    sizes.extend(variables);
     let mut count = Count { document, variables: sizes, fragments: HashMap::new() };
     let mut total = Size::default();
     for (_, operation) in document.operations.iter() {
@@ -250,7 +254,7 @@ mod tests {
 
     fn counted(document: &str) -> Result<(), ServerError> {
         let limits = Config::from_pairs(true, &[]).expect("the defaults").limits;
-        scan(document, &limits).and_then(|()| count(&parse_query(document).expect("parses"), &Variables::default(), &limits))
+        scan(document, &limits).and_then(|()| count(&parse_query(document).expect("parses"), std::iter::empty(), &limits))
     }
 
     /// `levels` fragments, each of which spreads the next one `times` times.
@@ -329,8 +333,8 @@ mod tests {
     fn a_variable_counts_wherever_it_is_used() {
         let limits = Config::from_pairs(true, &[("max_document_values", "100")]).expect("a number").limits;
         let sized = |document: &str, value: serde_json::Value| {
-            let variables = Variables::from_json(serde_json::json!({ "x": value }));
-            count(&parse_query(document).expect("parses"), &variables, &limits)
+            let size = values(&ConstValue::from_json(value).expect("a value"));
+            count(&parse_query(document).expect("parses"), [("x", size)].into_iter(), &limits)
         };
         let list = serde_json::json!(["a", ["b", { "c": 1 }]]);
         assert_eq!(sized("query ($x: X) { a(x: $x) }", list.clone()), Ok(()), "6 values");

@@ -139,7 +139,7 @@ mod tests {
     use async_graphql::Variables;
 
     fn checked(query: &str) -> Result<Operation, String> {
-        Operation::of(query, Variables::default()).map_err(|error| error.message)
+        Operation::of(query, &Variables::default()).map_err(|error| error.message)
     }
 
     #[test]

@@ -6,11 +6,11 @@
 //! compression.
 
 use super::{
-    RequestId, Server,
-    execute::{self, Answer, Operation, Wire},
+    Server,
+    connections::NetworkSlot,
+    execute::{self, Answer, Wire},
     stopped,
 };
-use crate::actor::Caller;
 use async_graphql::{Response as Told, ServerError};
 use axum::{
     body::{Body, Bytes},
@@ -28,7 +28,7 @@ const ALIVE: Duration = Duration::from_secs(10);
 const UNHELD: [(&str, &str); 2] = [("x-accel-buffering", "no"), ("cache-control", "no-store")];
 
 /// A way to write answers one after the other.
-struct Form {
+pub struct Form {
     media: &'static str,
     begin: &'static str,
     each: fn(&Told) -> String,
@@ -37,7 +37,7 @@ struct Form {
 }
 
 /// A `next` for each answer, and `complete`.
-const EVENTS: Form = Form {
+pub const EVENTS: Form = Form {
     media: "text/event-stream",
     // A comment, so that the client, and whatever is between, sees that the stream has begun.
     begin: ":\n\n",
@@ -47,7 +47,7 @@ const EVENTS: Form = Form {
 };
 
 /// A part for each answer, with the delimiter behind it: the client takes it for whole only when that has come.
-const MIXED: Form = Form {
+pub const MIXED: Form = Form {
     media: "multipart/mixed;boundary=\"-\";subscriptionSpec=1.0",
     begin: "\r\n---\r\ncontent-type: application/json\r\n\r\n{}\r\n---",
     each: |answer| format!("\r\ncontent-type: application/json\r\n\r\n{}\r\n---", json(&Part::of(answer))),
@@ -92,22 +92,19 @@ impl Form {
         ([(header::CONTENT_TYPE, self.media)], UNHELD, Body::from_stream(parts)).into_response()
     }
 
-    fn run(self, server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
-        self.write(server, execute::answers(server.clone(), caller, id, operation))
+    /// Answers with a stream, which keeps its client's place among the connections until it ends.
+    pub fn run(self, server: &Server, slot: NetworkSlot, answers: impl Stream<Item = Answer> + Send + 'static) -> Response {
+        self.write(
+            server,
+            answers.map(move |answer| {
+                let _kept = &slot;
+                answer
+            }),
+        )
     }
-}
-
-/// As events.
-pub fn events(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
-    EVENTS.run(server, caller, id, operation)
 }
 
 /// A refusal as events, since who listens for them can't see a status.
 pub fn refusal(server: &Server, answer: Answer) -> Response {
     EVENTS.write(server, stream::iter([answer]))
-}
-
-/// As the parts of a multipart body.
-pub fn mixed(server: &Server, caller: Caller, id: RequestId, operation: Operation) -> Response {
-    MIXED.run(server, caller, id, operation)
 }

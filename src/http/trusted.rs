@@ -4,10 +4,14 @@
 //! whatever token they hold. A request names its document by `documentId`, or by the hash of Apollo's persisted queries. All are
 //! read and checked at the start; a folder that changes is not read again.
 
-use super::execute::{Params, bad_request, checked};
+use super::{
+    execute::{self, bad_request},
+    params::Params,
+    variables::Given,
+};
 use crate::{config::Limits, schema};
 use async_graphql::{
-    Request, ServerError, ValidationMode, ValidationResult, Value, Variables,
+    Request, ServerError, ValidationMode, ValidationResult,
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextValidation},
     parser::parse_query,
 };
@@ -90,7 +94,7 @@ impl Documents {
     }
 
     /// The document that a request means.
-    pub fn find<'a>(&'a self, params: &'a mut Params) -> Result<Cow<'a, str>, ServerError> {
+    pub fn find<'a>(&'a self, params: &mut Params<'_>) -> Result<Cow<'a, str>, ServerError> {
         let id = params.document_id.take().or_else(|| hash(params));
         match (self, id, params.query.take().filter(|query| !query.is_empty())) {
             (Self::Any, _, Some(query)) => Ok(Cow::Owned(query)),
@@ -111,12 +115,8 @@ impl Documents {
 }
 
 /// The hash that Apollo's clients name a document by.
-pub fn hash(params: &Params) -> Option<String> {
-    let Some(Value::Object(persisted)) = params.extensions.as_ref()?.get("persistedQuery") else { return None };
-    match persisted.get("sha256Hash") {
-        Some(Value::String(hash)) => Some(hash.clone()),
-        _ => None,
-    }
+pub fn hash(params: &Params<'_>) -> Option<String> {
+    params.extensions.as_ref()?.sha256_hash.clone()
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, TrustedError> {
@@ -163,7 +163,8 @@ fn sha256(text: &str) -> String {
 
 /// Whether requests for a document could be answered at all, and what is in the way.
 async fn check(schema: &schema::Api, document: &str, limits: &Limits) -> Result<(), String> {
-    let parsed = checked(document, &Variables::default(), limits).map_err(|error| error.message)?;
+    let parsed = execute::parsed(document, limits).map_err(|error| error.message)?;
+    execute::check(&parsed, &Given::default(), limits).map_err(|error| error.message)?;
     for (name, _) in parsed.operations.iter() {
         let mut request = Request::new("");
         request.operation_name = name.map(ToString::to_string);

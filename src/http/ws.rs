@@ -5,12 +5,22 @@
 //! listener who does not read holds up its own operations and nothing else. Operations pass the same checks as over HTTP.
 //! Who may listen, and for how long, is the subscription's own affair: a stream that ends is told as `complete`. A socket lives as
 //! long as its session and access do, not only as its token.
+//!
+//! Nothing is read from a peer while something can't be written to it, so that answers to its pings can't pile up.
+
+mod messages;
+mod pace;
 
 use super::{
-    RequestId, Server, client,
-    execute::{self, Answer, Params, Wire},
-    graphql::{Refusal, request_id},
-    origin, stopped,
+    RequestId, Server,
+    accept::Received,
+    client::{self, Peer},
+    connections::NetworkSlot,
+    execute::{self, Answer, Wire},
+    graphql::{NETWORK_FULL, Refusal, request_id},
+    origin,
+    params::Params,
+    stopped,
     unsent::Share,
 };
 use crate::{
@@ -23,20 +33,22 @@ use axum::{
         FromRequestParts, Request, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     response::Response,
 };
-use futures_util::{FutureExt, Stream, StreamExt};
-use serde::{Deserialize, Serialize};
+use futures_util::{FutureExt, SinkExt, Stream, StreamExt, future::poll_fn};
+use messages::{Incoming, Outgoing};
+use pace::Pace;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::{AbortHandle, JoinSet},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
@@ -52,6 +64,10 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// The bytes that a socket's buffers begin with; the default of 128 KiB is for few sockets, not for ten thousand.
 const BUFFER: usize = 4 * 1024;
+/// How much more than an answer a socket's buffer for writing has room for, in bytes: for the answers to pings.
+const CONTROL: usize = 64 * 1024;
+/// The most messages that are still read from a peer after the socket was closed.
+const LAST_MESSAGES: usize = 100;
 /// The answers that may wait for a slow reader, of all its operations together.
 const QUEUE: usize = 4;
 /// The queries and mutations of a socket that run at once; more wait for their turn, so that one client who asks for much at once
@@ -77,48 +93,6 @@ fn invalid(reason: impl std::fmt::Display) -> End {
     close(4400, format!("Invalid message received: {reason}"))
 }
 
-/// What a client may say.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", expecting = "an object with a type")]
-enum Incoming {
-    ConnectionInit { payload: Option<Payload> },
-    Ping { payload: Option<Payload> },
-    Pong { payload: Option<Payload> },
-    Subscribe { id: String, payload: Params },
-    Complete { id: String },
-}
-
-type Payload = serde_json::Map<String, serde_json::Value>;
-
-/// What the server says.
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Outgoing<'a> {
-    ConnectionAck,
-    Pong {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<Payload>,
-    },
-    Next {
-        id: &'a str,
-        payload: Wire<'a>,
-    },
-    Error {
-        id: &'a str,
-        payload: &'a [async_graphql::ServerError],
-    },
-    Complete {
-        id: &'a str,
-    },
-}
-
-impl Outgoing<'_> {
-    fn message(&self) -> Message {
-        // Nothing in these types can fail to be JSON.
-        Message::Text(serde_json::to_string(self).unwrap_or_default().into())
-    }
-}
-
 /// Opens a socket, unless a page of a foreign site asks for it or the client speaks another subprotocol.
 pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refusal> {
     let (mut parts, _) = request.into_parts();
@@ -131,15 +105,37 @@ pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refus
     if upgrade.selected_protocol().is_none() {
         return Err(Refusal(StatusCode::BAD_REQUEST, format!("Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.").into()));
     }
-    let (id, client) = (request_id(&parts), client::of(&server, &parts));
+    let origin = Origin::of(&server, &parts)?;
+    let limits = &server.app.config.limits;
     let upgrade = upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
-    let longest = server.app.config.limits.socket_message_bytes;
-    let upgrade = upgrade.max_message_size(longest).max_frame_size(longest);
-    Ok(upgrade.on_upgrade(|socket| serve(socket, server, id, client)))
+    // As JSON, a text may have six times its length.
+    let upgrade = upgrade.max_write_buffer_size(limits.answer_bytes.saturating_mul(6).saturating_add(CONTROL));
+    let upgrade = upgrade.max_message_size(limits.socket_message_bytes).max_frame_size(limits.socket_message_bytes);
+    Ok(upgrade.on_upgrade(|socket| serve(socket, server, origin)))
+}
+
+/// Where a socket comes from.
+struct Origin {
+    /// Of the request that opened the socket; each operation's own is made from it.
+    id: RequestId,
+    client: Client,
+    received: Received,
+    /// Its place among the connections of the client's network, for as long as it is open.
+    _slot: NetworkSlot,
+}
+
+impl Origin {
+    fn of(server: &Server, parts: &Parts) -> Result<Self, Refusal> {
+        let client = client::of(server, parts);
+        let slot = server.connections.keep(parts.extensions.get::<Peer>().map(|peer| peer.0), client.address);
+        let slot = slot.ok_or(Refusal(StatusCode::SERVICE_UNAVAILABLE, NETWORK_FULL.into()))?;
+        let received = parts.extensions.get::<Received>().cloned().unwrap_or_default();
+        Ok(Self { id: request_id(parts), client, received, _slot: slot })
+    }
 }
 
 /// Runs a socket from its opening to its end.
-async fn serve(socket: WebSocket, server: Server, id: RequestId, client: Client) {
+async fn serve(socket: WebSocket, server: Server, origin: Origin) {
     let (answers, queue) = mpsc::channel(QUEUE);
     let operations = Operations {
         running: HashMap::new(),
@@ -149,8 +145,20 @@ async fn serve(socket: WebSocket, server: Server, id: RequestId, client: Client)
         turns: Arc::new(Semaphore::new(AT_ONCE)),
     };
     let (over, ended) = watch::channel(false);
-    let mut session =
-        Session { socket, server, id, client, caller: None, serial: 0, operations, heard: true, over: Some(over), ended };
+    let pace = Pace::new(origin.received.clone(), server.app.config.limits.socket_message_bytes);
+    let mut session = Session {
+        socket,
+        server,
+        origin,
+        pace,
+        caller: None,
+        serial: 0,
+        operations,
+        used: Instant::now(),
+        heard: true,
+        over: Some(over),
+        ended,
+    };
     let end = session.run(queue).await;
     session.operations.tasks.abort_all();
     match end {
@@ -161,18 +169,39 @@ async fn serve(socket: WebSocket, server: Server, id: RequestId, client: Client)
     }
 }
 
+/// Why a socket is closed on which nobody is signed in.
+const IDLE: &str = "Idle: nobody is signed in, and there is no operation";
+/// Why a socket is closed that sends too much without effect.
+const FLOOD: &str = "Too many pings, pongs and other messages without effect";
+
+/// The next message, once everything that was written has gone out.
+async fn next(socket: &mut WebSocket, pace: &Pace) -> Result<Message, End> {
+    socket.flush().await.map_err(|_| End::Gone)?;
+    let received = poll_fn(|cx| match socket.poll_next_unpin(cx) {
+        Poll::Ready(received) => Poll::Ready(Ok(received)),
+        Poll::Pending if pace.is_in_too_many_pieces() => Poll::Ready(Err(close(1008, "A message in too many pieces"))),
+        Poll::Pending => Poll::Pending,
+    });
+    match received.await? {
+        Some(Ok(message)) => Ok(message),
+        Some(Err(error)) => Err(unreadable(&error, pace.longest())),
+        None => Err(End::Closed),
+    }
+}
+
 /// One socket.
 struct Session {
     socket: WebSocket,
     server: Server,
-    /// Of the request that opened the socket; each operation's own is made from it.
-    id: RequestId,
-    client: Client,
+    origin: Origin,
+    pace: Pace,
     /// Who speaks, once the connection is acknowledged.
     caller: Option<Caller>,
     /// Counts the operations: a client may use an `id` again.
     serial: u64,
     operations: Operations,
+    /// When the latest operation was under way.
+    used: Instant,
     /// Whether the peer has said anything since the latest ping.
     heard: bool,
     /// Told by who watches the session and its access; kept here until somebody does.
@@ -225,19 +254,31 @@ impl Session {
         let mut pings = interval_at(Instant::now() + PING_TIME, PING_TIME);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let idle = self.idle_until();
             let done = tokio::select! {
                 () = &mut stop => Err(close(1001, "Server is going away")),
                 () = &mut over => Err(close(4403, "Forbidden: the session, or the access to its account, has ended")),
                 () = &mut init, if self.caller.is_none() => Err(close(4408, "Connection initialisation timeout")),
+                () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => Err(close(1000, IDLE)),
                 _ = pings.tick() => self.ping().await,
                 Some(said) = queue.recv() => self.say(said).await,
                 Some(_) = self.operations.tasks.join_next() => Ok(()),
-                received = self.socket.recv() => self.receive(received).await,
+                received = next(&mut self.socket, &self.pace) => self.receive(received).await,
             };
             if let Err(end) = done {
                 return end;
             }
         }
+    }
+
+    /// When a socket is to be closed that nobody is signed in on and that has no operation.
+    fn idle_until(&mut self) -> Option<Instant> {
+        if !self.operations.running.is_empty() {
+            self.used = Instant::now();
+            return None;
+        }
+        let signed_out = self.caller.as_ref().is_some_and(Caller::is_signed_out);
+        signed_out.then(|| self.used + self.server.app.config.limits.idle_socket_timeout)
     }
 
     /// Asks the peer for a sign of life, or gives it up if it gave none since the last time.
@@ -275,42 +316,39 @@ impl Session {
         sent
     }
 
-    async fn receive(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    async fn receive(&mut self, received: Result<Message, End>) -> Result<(), End> {
         self.heard = true;
-        let text = match received {
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
-            Some(Ok(Message::Binary(_))) => return Err(invalid("not text")),
-            Some(Ok(Message::Close(_))) | None => return Err(End::Closed),
-            Some(Err(error)) => return Err(unreadable(&error, self.server.app.config.limits.socket_message_bytes)),
+        self.pace.message_is_whole();
+        let text = match received? {
+            Message::Text(text) => text,
+            // The library answers a ping by itself, with one pong for all that came before it could write.
+            Message::Ping(_) | Message::Pong(_) => return self.without_effect(),
+            Message::Binary(_) => return Err(invalid("not text")),
+            Message::Close(_) => return Err(End::Closed),
         };
-        match execute::object(text.as_bytes()).map_err(invalid)? {
-            Incoming::ConnectionInit { payload } => self.init(payload.unwrap_or_default()).await,
-            Incoming::Ping { payload } => self.send(Outgoing::Pong { payload }.message()).await,
-            Incoming::Pong { payload } => {
-                drop(payload);
-                Ok(())
+        match Incoming::read(&text).map_err(invalid)? {
+            Incoming::Init(authorization) => self.init(authorization).await,
+            Incoming::Ping(payload) => {
+                self.without_effect()?;
+                self.send(Outgoing::Pong { payload }.message()).await
             }
-            Incoming::Subscribe { id, payload } => self.subscribe(id, payload).await,
-            Incoming::Complete { id } => {
-                self.operations.forget(&id);
-                Ok(())
-            }
+            Incoming::Subscribe { id, params } => self.subscribe(id, params).await,
+            Incoming::Complete { id } if self.operations.forget(&id) => Ok(()),
+            Incoming::Pong | Incoming::Complete { .. } => self.without_effect(),
         }
     }
 
+    /// Counts a message that asks for nothing, and closes a socket that has too many of them.
+    fn without_effect(&mut self) -> Result<(), End> {
+        if self.pace.allows_one_more() { Ok(()) } else { Err(close(1008, FLOOD)) }
+    }
+
     /// `connection_init`: says who speaks, once.
-    async fn init(&mut self, payload: Payload) -> Result<(), End> {
+    async fn init(&mut self, authorization: Option<String>) -> Result<(), End> {
         if self.caller.is_some() {
             return Err(close(4429, "Too many initialisation requests"));
         }
-        let given = payload.iter().find(|(key, _)| key.eq_ignore_ascii_case("authorization")).map(|(_, value)| value);
-        let authorization = match given {
-            None | Some(serde_json::Value::Null) => None,
-            Some(serde_json::Value::String(text)) => Some(text.as_str()),
-            Some(_) => return Err(invalid("authorization must be a string")),
-        };
-        let caller = Caller::of(&self.server.app, authorization).from(self.client.clone());
+        let caller = Caller::of(&self.server.app, authorization.as_deref()).from(self.origin.client.clone());
         if let Some(reason) = caller.refusal() {
             return Err(close(4403, format!("Forbidden: {reason}")));
         }
@@ -326,7 +364,7 @@ impl Session {
     }
 
     /// `subscribe`: starts an operation of any kind.
-    async fn subscribe(&mut self, id: String, params: Params) -> Result<(), End> {
+    async fn subscribe(&mut self, id: String, params: Params<'_>) -> Result<(), End> {
         let Some(caller) = &self.caller else { return Err(close(4401, "Unauthorized")) };
         if id.is_empty() || !params.names_a_document() {
             return Err(invalid("subscribe needs an id and a query"));
@@ -343,7 +381,7 @@ impl Session {
             Err(error) => return self.send(Outgoing::Error { id: &id, payload: &[error] }.message()).await,
         };
         self.serial += 1;
-        let request = RequestId(format!("{}-{}", self.id.0, self.serial));
+        let request = RequestId(format!("{}-{}", self.origin.id.0, self.serial));
         let kind = operation.kind;
         let answers = execute::answers(self.server.clone(), caller.afresh(), request, operation);
         self.operations.start(self.serial, id, kind, answers);
@@ -366,7 +404,8 @@ impl Session {
     async fn drain(&mut self) -> bool {
         let mut closed = false;
         let read = async {
-            while let Some(Ok(message)) = self.socket.recv().await {
+            for _ in 0..LAST_MESSAGES {
+                let Ok(message) = next(&mut self.socket, &self.pace).await else { break };
                 closed |= matches!(message, Message::Close(_));
             }
         };
@@ -411,14 +450,15 @@ impl Operations {
         self.running.insert(key, Running { serial, mutation, task });
     }
 
-    /// Ends an operation that the client completes; one that has completed already is none of our concern.
-    fn forget(&mut self, id: &str) {
-        let Some(running) = self.running.remove(id) else { return };
+    /// Ends an operation that the client completes. False if there is none: it may have completed already.
+    fn forget(&mut self, id: &str) -> bool {
+        let Some(running) = self.running.remove(id) else { return false };
         if running.mutation {
             self.forgotten.insert(running.serial);
         } else {
             running.task.abort();
         }
+        true
     }
 }
 

@@ -4,6 +4,7 @@
 //! skipped. A story that leaves mail undelivered has failed.
 
 pub mod people;
+pub mod raw;
 pub mod smtp;
 pub mod socket;
 

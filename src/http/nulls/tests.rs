@@ -109,7 +109,7 @@ fn text(data: Option<&Value>) -> Option<String> {
 }
 
 /// What a request is answered with, as every transport would have it.
-async fn ask(schema: &Shapes, nulls: &Arc<Nulls>, document: &str, variables: Variables, outcomes: Outcomes) -> Vec<Response> {
+async fn ask(schema: &Shapes, nulls: &Arc<Nulls>, document: &str, variables: &Variables, outcomes: Outcomes) -> Vec<Response> {
     let operation = match Operation::of(document, variables) {
         Ok(operation) => operation,
         Err(refusal) => return vec![Response::from_errors(vec![refusal])],
@@ -149,7 +149,7 @@ async fn failures_end_as_in_graphql_js() {
                 () => Outcome::Fine,
             }
         });
-        let ours: Vec<Answer> = ask(&schema, &nulls, &document, variables, outcomes).await.iter().map(Answer::from).collect();
+        let ours: Vec<Answer> = ask(&schema, &nulls, &document, &variables, outcomes).await.iter().map(Answer::from).collect();
         if ours.len() != answers.len() || !ours.iter().zip(&answers).all(|(ours, theirs)| ours.is_as(theirs)) {
             let told = |answers: &[Answer]| answers.iter().map(Answer::to_string).collect::<Vec<_>>().join("; ");
             wrong.push(format!("{name}: {document}\n  graphql-js {}\n  ours       {}", told(&answers), told(&ours)));
@@ -163,7 +163,7 @@ async fn a_denied_field_is_null_with_its_code_and_costs_its_parents_nothing() {
     let outcomes = Outcomes::new(|_, path| if path.ends_with("secret") { Outcome::Fails } else { Outcome::Fine });
     let schema = shapes();
     let query = "{ sureItemsOfSure { int secret } }";
-    let answers = ask(&schema, &nulls(&schema), query, Variables::default(), outcomes).await;
+    let answers = ask(&schema, &nulls(&schema), query, &Variables::default(), outcomes).await;
     let data = text(Some(&answers[0].data));
     assert_eq!(data.as_deref(), Some(r#"{"sureItemsOfSure":[{"int":1,"secret":null},{"int":1,"secret":null}]}"#));
     assert!(answers[0].errors.len() == 2 && execute::has_code(&answers[0], "FORBIDDEN"));
@@ -214,7 +214,7 @@ proptest! {
         let query = document(&mut Choices(&choices), mutation);
         let variables = Variables::from_value(async_graphql::value!({ "given": given }));
         SHAPES.with(|(schema, nulls, reference, runtime)| {
-            let ours = runtime.block_on(ask(schema, nulls, &query, variables.clone(), chance(seed)));
+            let ours = runtime.block_on(ask(schema, nulls, &query, &variables, chance(seed)));
             let (data, errors) = reference.execute(&query, &variables, &chance(seed));
             let (ours, theirs) = (ours.iter().map(Answer::from).next().unwrap_or_default(), Answer { data: Some(data), errors });
             prop_assert!(ours.is_as(&theirs), "{query}\n  reference {theirs}\n  ours      {ours}");
