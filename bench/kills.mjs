@@ -1,10 +1,15 @@
-// The documents that bring other servers down, over every transport, from every core at once, while others ask.
+// The documents and the floods that bring other servers down, over every transport, from every core at once, while others ask.
 import { availableParallelism } from 'node:os';
-import { AGENCY, compareProbes, conclude, mib, ms, option, p50, p99, pause, start, table, worker } from './lib.mjs';
+import { NAMES } from './flooder.mjs';
+import { AGENCY, CLIENT, compareProbes, conclude, mib, ms, option, p50, p99, pause, start, table, worker } from './lib.mjs';
 
 const SECONDS = option('seconds', 20);
 const QUIET = Math.min(SECONDS, 10);
 const NICE = 10;
+/** For each of the floods, in seconds. */
+const FLOOD = option('flood', 10);
+/** The memory that the server may take under floods, in bytes. */
+const MEMORY = 300 * 2 ** 20;
 /** What is promised: how long the refusal of fragments that double may take when nothing else goes on, and others' wait under attack. */
 const REFUSED_WITHIN = 5;
 const OTHERS_WITHIN = 100;
@@ -12,7 +17,8 @@ const OTHERS_WITHIN = 100;
 const REFUSALS = /^[A-Z_]+$/;
 
 const wrong = [];
-const server = await start();
+// As many connections of one network as by default: the floods come from others.
+const server = await start(['demo']);
 const prober = worker('./prober.mjs', { port: server.port, token: await server.signIn(AGENCY) });
 await prober.started;
 
@@ -51,6 +57,36 @@ const attacks = attack(cores, { seconds: SECONDS, nice: NICE });
 const under = await seen(attacks);
 clearInterval(watch);
 const loaded = await attacks;
+
+/** One user who floods the server with each of the attacks in turn, from every core, each with an address of its own. */
+async function floods() {
+  const token = await server.signIn(CLIENT);
+  const rows = [];
+  for (const name of [...NAMES, '5 downloads']) {
+    const idle = server.rss();
+    let most = idle;
+    const look = setInterval(() => { if (server.exited() === undefined) most = Math.max(most, server.rss()); }, 100);
+    const links = async () => Promise.all(Array.from({ length: 8 }, () => server.link(token)));
+    const input = async (core) => ({ name, token, port: server.port, seconds: FLOOD, nice: NICE, address: `127.0.0.${2 + core}`, ...(name.startsWith('5') && { urls: await links() }) });
+    const inputs = await Promise.all(Array.from({ length: cores }, (_, core) => input(core)));
+    const workers = inputs.map((input) => worker('./flooder.mjs', input));
+    const flooded = Promise.all(workers.map(({ started }) => started));
+    const others = await seen(flooded);
+    const told = await flooded;
+    for (const { end } of workers) end();
+    clearInterval(look);
+    if (server.exited() !== undefined) return wrong.push(`${name}: the process died: ${server.exited()}\n${server.said().slice(-1000)}`);
+    const [opened, sent] = ['opened', 'sent'].map((key) => told.reduce((sum, one) => sum + one[key], 0));
+    const healthz = p99(others['/healthz'].times);
+    rows.push([name, opened, mib(sent), mib(idle), mib(most), ms(healthz), ms(p99(others['a small query'].times)), ms(p99(others['/healthz, new connection'].times))]);
+    if (most > MEMORY) wrong.push(`${name}: ${mib(most)} of memory, more than ${mib(MEMORY)}`);
+    if (healthz > OTHERS_WITHIN) wrong.push(`${name}: /healthz: p99 ${ms(healthz)}, more than ${OTHERS_WITHIN} ms`);
+    for (const [probe, { failed }] of Object.entries(others)) if (failed) wrong.push(`${name}: ${failed} probes of ${probe} failed`);
+    await pause(1000);
+  }
+  table(['floods', 'connections', 'sent', 'memory before', 'at most', "others' p99: /healthz", 'a small query', '/healthz, new connection'], rows);
+}
+await floods();
 prober.end();
 
 const all = ({ times }) => Object.values(times).flat();

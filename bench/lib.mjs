@@ -18,8 +18,11 @@ export const SMALL = '{ viewer { user { name } level } account { name } }';
 
 export const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
 
+/** All clients of these scripts are on one machine, and so of one network. */
+const DEMO = ['demo', '--max-connections-per-client', '10000'];
+
 /** Starts the demo, or what these arguments say, in a directory that is removed again; it is ready when it has said `ready`. */
-export async function start(args = ['demo'], ready = 'connection_init') {
+export async function start(args = DEMO, ready = 'connection_init') {
   const directory = mkdtempSync(join(tmpdir(), 'keyholder-bench-'));
   const child = spawn(BINARY, [...args, '--listen', '127.0.0.1:0'], { cwd: directory, env: { ...process.env, KEYHOLDER_LOG: 'warn,keyholder=info' } });
   let said = '', exited;
@@ -61,6 +64,12 @@ class Server {
   async signIn(login) {
     const { signIn } = await this.ask(`mutation { signIn(input: {login: "${login}", password: "${PASSWORD}"}) { credentials { accessToken } } }`);
     return signIn.credentials.accessToken;
+  }
+
+  /** The path of a link to download the account that a token acts in. */
+  async link(token) {
+    const { exportAccount } = await this.ask('mutation { exportAccount { url userErrors { code } } }', token);
+    return new URL(exportAccount.url).pathname;
   }
 
   /** The memory that the process has, in bytes. */
