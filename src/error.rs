@@ -104,6 +104,10 @@ user_error_codes! {
     TwoFactorNotSetUp
     /// The user has to verify their e-mail address first.
     EmailNotVerified
+    /// The verification needs the user's own session, or the password of the login.
+    PasswordRequired
+    /// As Admin, only a user whose verified address is the invited address can join.
+    InvitedAddressRequired
     /// The password is too easily guessed.
     WeakPassword
 }

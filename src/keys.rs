@@ -47,6 +47,8 @@ pub enum Purpose {
     Refresh,
     /// Takes another password.
     ResetPassword,
+    /// Stops a change of the login's address.
+    StopEmailChange,
     /// Downloads an account.
     Export,
     /// Is what a device makes two-factor codes of.
@@ -61,6 +63,7 @@ impl Purpose {
             Self::AccessRequest => "access-request",
             Self::Refresh => "refresh",
             Self::ResetPassword => "reset-password",
+            Self::StopEmailChange => "stop-email-change",
             Self::Export => "export",
             Self::TwoFactor => "two-factor",
         }

@@ -2,10 +2,23 @@
 
 use crate::{
     on_both_databases,
-    support::{Place, TestApp, eventually, people::PASSWORD, smtp::SmtpServer},
+    support::{
+        Place, TestApp, eventually,
+        people::{PASSWORD, Person},
+        smtp::SmtpServer,
+    },
 };
 use chrono::TimeDelta;
+use entity::{
+    AccountId, ConnectionId, InvitationId, SessionId, UserId,
+    event::{self, EventKind, Subject},
+    mail::{self, DeliveryStatus, MailKind},
+    user,
+};
+use sea_orm::{EntityTrait, IntoActiveModel, Iterable};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 async fn with_smtp(place: Place, smtp: &SmtpServer) -> TestApp {
     let settings = [
@@ -101,7 +114,10 @@ async fn threat_58_nothing_is_injected(place: Place) {
         .map(|line| line.split(':').next().unwrap().to_ascii_lowercase())
         .collect();
     assert!(!names.contains(&"bcc".to_owned()) && names.contains(&"message-id".to_owned()), "{names:?}");
-    let (_, html) = body.split_once("text/html").unwrap();
+    assert!(!body.contains("Lee") && !body.contains("Bcc"), "a name says nothing here: {body}");
+    owner_invites(&app, &mail.data).await;
+    let mail = eventually("the invitation", async || smtp.received().into_iter().find(|mail| mail.to == ["bob@x.example"])).await;
+    let (_, html) = mail.data.split_once("text/html").unwrap();
     assert!(!html.contains("<b>Lee") && html.contains("&lt;b&gt;Lee"), "{html}");
     for name in ["a\r\nBcc: x@x.example", "a\u{0}b", "a\u{2028}b"] {
         let mut input = input.clone();
@@ -115,4 +131,158 @@ async fn threat_58_nothing_is_injected(place: Place) {
     app.finish().await;
 }
 
+/// The person of the story above verifies the address and invites somebody.
+async fn owner_invites(app: &TestApp, mail: &str) {
+    let owner = app.sign_in("ann@agency.example").await;
+    let verify = "mutation($t: String!) { verifyEmail(input: {token: $t}) { user { id } userErrors { code } } }";
+    owner.ask(verify, json!({ "t": token_in(mail) })).await.ok();
+    owner.plan("PREMIUM").await.ok();
+    owner.invite(&["bob@x.example"], "VIEWER").await.ok();
+}
+
+/// A text that a user chose: a name, an account's name, a key's, a program's.
+const CHOSEN: &str = "zzurgentzz";
+
+/// Signs up with the chosen text wherever a text can be chosen.
+async fn phisher<'a>(app: &'a TestApp, email: &str) -> Person<'a> {
+    let query = "mutation($i: SignUpInput!) { signUp(input: $i) { user { id } account { id } credentials { accessToken refreshToken } userErrors { code } } }";
+    let name = format!("{CHOSEN} call us");
+    let input = json!({ "email": email, "password": PASSWORD, "name": name, "accountName": name });
+    let body = json!({ "query": query, "variables": { "i": input } });
+    let agent = format!("{CHOSEN}/1.0 ({CHOSEN})");
+    let reply = app.http.post(format!("{}/graphql", app.url)).header("user-agent", agent).json(&body).send().await.unwrap();
+    Person::of(app, email, crate::support::Reply(reply.json().await.unwrap()).payload())
+}
+
+/// An event of every kind, with these values.
+async fn every_event(app: &TestApp, actor: UserId, subjects: &[(Subject, Uuid)], values: &[String]) -> Vec<event::Model> {
+    let at = app.now();
+    let of = |kind: EventKind, value: &String| {
+        let (_, subject_id) = *subjects.iter().find(|(subject, _)| *subject == kind.subject()).unwrap();
+        let (id, before, after) = (app.clock.id(), Some(value.clone()), Some(value.clone()));
+        let (actor_id, via_id, api_key_id) = (Some(actor), None, None);
+        event::Model { id, kind, at, actor_id, via_id, api_key_id, by_operator: false, subject_id, before, after }
+    };
+    let events: Vec<_> = EventKind::iter()
+        .flat_map(|kind| values.iter().map(move |value| (kind, value)))
+        .map(|(kind, value)| of(kind, value))
+        .collect();
+    let rows = events.iter().cloned().map(IntoActiveModel::into_active_model);
+    event::Entity::insert_many(rows).exec_without_returning(app.db.writer()).await.unwrap();
+    events
+}
+
+/// Every mail to a user that there could be about these events: by kind of mail, whether it has the chosen text.
+async fn every_mail(app: &TestApp, to: &Person<'_>, events: &[event::Model]) -> BTreeMap<String, bool> {
+    let user = user::Entity::find_by_id(to.id.parse::<UserId>().unwrap()).one(app.reader()).await.unwrap().unwrap();
+    let mut seen = BTreeMap::new();
+    for event in events {
+        for kind in MailKind::iter().filter(|kind| !matches!(kind, MailKind::Invitation | MailKind::AccessRequest)) {
+            let version = if kind == MailKind::ResetPassword { user.reset_version } else { user.email_version };
+            let mail = mail::Model {
+                id: app.clock.id(),
+                kind,
+                event_id: event.id,
+                subject_id: event.subject_id,
+                version,
+                to_email: user.email.clone(),
+                to_email_key: user.email_key.clone(),
+                user_id: Some(user.id),
+                status: DeliveryStatus::Queued,
+                attempts: 0,
+                next_at: event.at,
+                at: event.at,
+                created_at: event.at,
+                detail: None,
+            };
+            if let Some((letter, _)) = keyholder::mail::compose::compose(app, &mail).await.unwrap() {
+                let rendered = letter.render();
+                let chosen = [rendered.subject, rendered.text, rendered.html].iter().any(|part| part.contains(CHOSEN));
+                *seen.entry(kind.name()).or_default() |= chosen;
+            }
+        }
+    }
+    seen
+}
+
+/// THREATS 80, I1: no mail to an address that is not verified has a text that a user chose, whatever it tells. Only invitations and
+/// requests have, whose sender is somebody else. A new kind of mail or event is tried too.
+async fn threat_80_no_chosen_text_to_an_unverified_address(app: &TestApp) {
+    let phisher_here = phisher(app, "victim@x.example").await;
+    let agency = phisher(app, "agency@x.example").await;
+    agency.verify().await.ok();
+    agency.plan("PREMIUM").await.ok();
+    agency
+        .ask("mutation { joinPartnerProgram { userErrors { code } } enableClientAccess { userErrors { code } } }", Value::Null)
+        .await
+        .ok();
+    let client = phisher(app, "client@x.example").await;
+    client.verify().await.ok();
+    let connection = agency.connect(&client, "VIEWER").await;
+    let invitation =
+        agency.invite(&["victim@x.example"], "VIEWER").await.payload()["invitations"][0]["id"].as_str().unwrap().to_owned();
+    let session = phisher_here.ask("{ viewer { sessions { id } } }", Value::Null).await.payload()["sessions"][0]["id"].clone();
+    let account = phisher_here.account.parse::<AccountId>().unwrap();
+    let user = phisher_here.id.parse::<UserId>().unwrap();
+    let subjects = [
+        (Subject::Account, account.0),
+        (Subject::User, user.0),
+        (Subject::Member, user.0),
+        (Subject::ApiKey, user.0),
+        (Subject::Invitation, invitation.parse::<InvitationId>().unwrap().0),
+        (Subject::Connection, connection.parse::<ConnectionId>().unwrap().0),
+        (Subject::Session, session.as_str().unwrap().parse::<SessionId>().unwrap().0),
+    ];
+    let values = [CHOSEN.to_owned(), account.to_string(), user.to_string()];
+    let events = every_event(app, user, &subjects, &values).await;
+    let unverified = every_mail(app, &phisher_here, &events).await;
+    for kind in [
+        "verify_email",
+        "reset_password",
+        "password_changed",
+        "new_sign_in",
+        "api_key_created",
+        "access_revoked",
+        "account_closed",
+    ] {
+        assert!(unverified.contains_key(kind), "{kind} was not written: {unverified:?}");
+    }
+    assert!(unverified.values().all(|chosen| !chosen), "{unverified:?}");
+    // The same with a change of address, to another that is not verified either.
+    phisher_here
+        .ask("mutation { changeEmail(input: {email: \"other@x.example\"}) { userErrors { code } } }", Value::Null)
+        .await
+        .ok();
+    let changing = every_mail(app, &phisher_here, &events).await;
+    assert!(changing.contains_key("verify_email") && changing.values().all(|chosen| !chosen), "{changing:?}");
+    // Once the address is verified, the same mails have it, where it helps.
+    phisher_here.verify_at("other@x.example").await.ok();
+    let verified = every_mail(app, &phisher_here, &events).await;
+    for kind in ["access_revoked", "account_closed", "connection_ended", "api_key_created"] {
+        assert_eq!(verified.get(kind), Some(&true), "{kind}: {verified:?}");
+    }
+}
+
+/// THREATS 80, I1: what a stranger with the victim's address can have sent there has none of their words: by signing up, by asking for
+/// links, by keys, by new programs, and by closing an account that is called so.
+async fn threat_80_what_a_stranger_can_have_sent(app: &TestApp) {
+    let stranger = phisher(app, "victim@x.example").await;
+    stranger.api_key().await;
+    crate::two_factor::protect(&stranger).await;
+    app.ask("mutation { requestPasswordReset(input: {email: \"victim@x.example\"}) { accepted } }", Value::Null).await.ok();
+    app.advance(TimeDelta::minutes(2));
+    stranger.ask("mutation { resendVerification { sent userErrors { code } } }", Value::Null).await.ok();
+    let close = "mutation($n: String!) { closeAccount(input: {confirmation: $n}) { accountId userErrors { code message } } }";
+    stranger.ask(close, json!({ "n": format!("{CHOSEN} call us") })).await.ok();
+    let mails = app.mails_to("victim@x.example").await;
+    let kinds: BTreeSet<_> = mails.iter().map(|mail| mail["kind"].as_str().unwrap()).collect();
+    for kind in ["verify_email", "api_key_created", "two_factor_changed", "reset_password", "account_closed"] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
+    for mail in &mails {
+        assert!(!mail.to_string().contains(CHOSEN), "{mail}");
+    }
+}
+
+on_both_databases!(threat_80_no_chosen_text_to_an_unverified_address, threat_80_what_a_stranger_can_have_sent);
 on_both_databases!(on_its_own_servers: e7_through_a_real_mail_server, threat_62_a_stopped_server_loses_no_mail, threat_58_nothing_is_injected);

@@ -31,5 +31,6 @@ mod resending;
 mod scale;
 mod schema;
 mod security;
+mod takeover;
 mod two_factor;
 mod users;

@@ -183,6 +183,7 @@ fn calls() -> BTreeMap<&'static str, Option<&'static str>> {
         ("signUp", None),
         ("signIn", None),
         ("verifyEmail", None),
+        ("stopEmailChange", None),
         ("refreshSession", None),
         ("signOut", Some("signOut { signedOut }")),
         ("requestPasswordReset", None),

@@ -100,7 +100,7 @@ async fn u3_to_another_address(place: Place) {
     owner.ask(RESEND, json!({ "i": other })).await.ok();
     let token = app.token_to("bob@x.example", "invitation").await;
     let sign_up = |email: &str| json!({ "i": { "email": email, "password": PASSWORD, "name": "x", "invitationToken": token } });
-    assert_eq!(app.ask(SIGN_UP, sign_up("bbo@x.example")).await.user_errors(), ["NOT_FOUND at invitationToken"]);
+    assert_eq!(app.ask(SIGN_UP, sign_up("bbo@x.example")).await.user_errors(), ["INVITED_ADDRESS_REQUIRED at email"]);
     app.ask(SIGN_UP, sign_up("bob@x.example")).await.ok();
     app.finish().await;
 }

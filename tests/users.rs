@@ -261,6 +261,7 @@ async fn threat_57_nothing_is_left_of_who_left(app: &TestApp) {
     let invitation = app.token_to(email, "invitation").await;
     let signed_up = app.ask(&sign_up(email), json!({ "p": PASSWORD, "t": invitation })).await;
     let quentin = Person::of(app, email, signed_up.payload());
+    quentin.verify().await.ok();
     crate::two_factor::protect(&quentin).await;
     quentin.api_key().await;
     quentin

@@ -102,6 +102,8 @@ kinds! {
     EmailChangeRequested User "email_change_requested";
     /// A user took another address, and proved that it is theirs.
     EmailChanged User "email_changed";
+    /// A pending change of a user's address was stopped with the link that was sent to the former address.
+    EmailChangeStopped User "email_change_stopped";
     /// A user asked for another link to verify their address.
     VerificationResent User "verification_resent";
     /// A user changed their name or username.

@@ -71,6 +71,8 @@ pub enum MailKind {
     ResetPassword,
     /// Your password was changed.
     PasswordChanged,
+    /// A change of your address is pending; to the present one, which can stop it.
+    EmailChangeRequested,
     /// Your address was changed; to the former one.
     EmailChanged,
     /// Your two-factor was switched on or off, or its codes changed.

@@ -1,6 +1,6 @@
 //! Users: the people with a login.
 
-use crate::{AccountId, Moment, UserId};
+use crate::{AccountId, InvitationId, Moment, UserId};
 use sea_orm::entity::prelude::*;
 
 /// A person with a login.
@@ -44,6 +44,8 @@ pub struct Model {
     pub two_factor_version: i64,
     /// The time step of the last code that was taken: none counts twice.
     pub two_factor_step: i64,
+    /// The Admin invitation that an unverified user signed up with. They join when they verify their address (U2).
+    pub claimed_invitation_id: Option<InvitationId>,
     /// When they were erased: what is left is an id that names nobody.
     pub erased_at: Option<Moment>,
 }

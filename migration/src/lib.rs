@@ -9,6 +9,7 @@ mod m0002_identity;
 mod m0003_users_and_levels;
 mod m0004_agencies_and_clients;
 mod m0005_tails_of_names;
+mod m0006_claimed_invitations;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
@@ -28,6 +29,7 @@ const MIGRATIONS: &[(&str, &[[&str; 2]])] = &[
         ],
     ),
     ("0005_tails_of_names", &[[m0005_tails_of_names::SQLITE, m0005_tails_of_names::POSTGRES]]),
+    ("0006_claimed_invitations", &[both(m0006_claimed_invitations::SQL)]),
 ];
 
 const fn both(sql: &str) -> [&str; 2] {

@@ -8,6 +8,7 @@ use crate::{
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::{Sql, columns, model, select},
     error::{Error, Fault, Result, UserError, UserErrorCode},
+    identity::ops::find_user,
     invitations,
     permission::Permission,
     users::{ops::colleague, rules as users},
@@ -48,6 +49,7 @@ pub async fn transfer_ownership(
         rules::right_account(&actor, account)?;
         let target = colleague(tx, &actor, user).await?;
         users::may_own(actor.user.id, &target)?;
+        users::may_govern(&find_user(tx, user).await?, UserLevel::Owner)?;
         if dry_run {
             let shrinks = [NodeId::User(actor.seat()?.account.owner_id)];
             return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessShrinks, shrinks)));

@@ -38,6 +38,7 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
         EventKind::PasswordReset => format!("{actor} took a new password by the link in a mail."),
         EventKind::EmailChangeRequested => format!("{actor} asked to change their e-mail address."),
         EventKind::EmailChanged => format!("{actor} changed their e-mail address."),
+        EventKind::EmailChangeStopped => format!("A change of the e-mail address of {subject} was stopped."),
         EventKind::VerificationResent => format!("{actor} asked for another link to verify their e-mail address."),
         EventKind::EmailOptInChanged => format!("{actor} changed whether they want an account's e-mails."),
         EventKind::ProfileChanged => format!("{actor} changed their name or username."),

@@ -107,6 +107,7 @@ const COMPRESSED_FROM: u16 = 1024;
 pub fn router(server: Server) -> Router {
     let mut router = probes()
         .route("/verify-email", get(pages::verify_email))
+        .route("/stop-change", get(pages::stop_change))
         .route("/reset-password", get(pages::reset_password))
         .route("/invitation", get(pages::invitation))
         .route("/access-request", get(pages::access_request))

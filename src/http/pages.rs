@@ -20,6 +20,7 @@ const SHELL: &str = include_str!("pages/shell.html");
 const HOME: &str = include_str!("pages/home.html");
 const LINK: &str = include_str!("pages/link.html");
 const VERIFY_EMAIL: &str = include_str!("pages/verify-email.html");
+const STOP_CHANGE: &str = include_str!("pages/stop-change.html");
 const RESET_PASSWORD: &str = include_str!("pages/reset-password.html");
 const INVITATION: &str = include_str!("pages/invitation.html");
 const ACCESS_REQUEST: &str = include_str!("pages/access-request.html");
@@ -39,6 +40,11 @@ pub async fn home(State(server): State<Server>, uri: Uri, headers: HeaderMap) ->
 /// Where a mail to a new address leads.
 pub async fn verify_email() -> impl IntoResponse {
     page("Verify your e-mail address", &LINK.replace("{{forms}}", VERIFY_EMAIL))
+}
+
+/// The page of the link that stops a change of address.
+pub async fn stop_change() -> impl IntoResponse {
+    page("Stop a change of your e-mail address", &LINK.replace("{{forms}}", STOP_CHANGE))
 }
 
 /// Where a link to a new password leads.

@@ -1,66 +1,161 @@
-//! Addresses: proving that a mailbox is one's own, another link for that, and another address (I1).
+//! Addresses: proving that a mailbox is the user's, resending that link, and changing or keeping the address (I1).
 
-use super::{
-    ops::{end_sessions, find_user},
-    rules::resend_at,
-    two_factor,
-};
+use super::{ops::find_user, rules::resend_at, throttle::Whom};
 use crate::{
-    actor::Caller,
-    api_keys,
+    actor::{Caller, Seat},
     app::{App, Happening, Outgoing, Tx},
     db::{OnTaken, Sql, by_id},
-    error::{Result, UserError, UserErrorCode},
-    keys::{Keys, Purpose},
+    error::{Denied, Error, Result, UserError, UserErrorCode},
+    invitations,
+    keys::{Keys, Purpose, TimedLink},
     text::{self, Email},
 };
 use chrono::TimeDelta;
-use entity::{Moment, SessionId, UserId, event::EventKind, mail::MailKind, user};
+use entity::{LogId, Moment, SessionId, UserId, event::EventKind, mail::MailKind, user};
 
 /// How many links before the present one are told from those that never were.
 const REMEMBERED: i64 = 10;
 
-/// Proves that the mailbox is the user's: of the address they signed up with, or of the one that they change to.
+/// What a verification changed.
+pub struct Verified {
+    /// The user, with the verified address.
+    pub user: user::Model,
+    /// The account of the Admin invitation that the user signed up with, or why they can't join it. `None` without such an invitation.
+    pub joined: Option<Result<Seat, UserError>>,
+}
+
+/// What shows that the person with the link also set up the login (I1).
+enum Proof {
+    /// The request is sent with this session of the user.
+    Session(SessionId),
+    /// The request contains the password.
+    Password,
+}
+
+/// Verifies the address that the user signed up with or changes to.
 ///
-/// Whoever signed up with an address that is not theirs must not stay signed in once its owner proves it, so every
-/// session but the one that asks ends (I1).
-pub async fn verify_email(app: &App, caller: &Caller, token: &str) -> Result<user::Model> {
-    let invalid = || UserError::new(UserErrorCode::NotFound, "This link is not valid. Ask for a new one.").at(["token"]);
-    let expired = |why: &str| UserError::new(UserErrorCode::Expired, why).at(["token"]);
+/// The link shows only that its bearer reads the mailbox. A stranger may have set up the login with a password of their own. So
+/// the user's own session or the password is required too; without either, nothing changes (I1).
+pub async fn verify_email(app: &App, caller: &Caller, token: &str, password: Option<&str>) -> Result<Verified> {
     let link = Keys::read_timed_link(token).ok_or_else(invalid)?;
-    let id = UserId(link.id);
-    let session = caller.actor(app).await.ok().filter(|actor| actor.user.id == id);
-    let session = session.and_then(|actor| actor.session().ok().map(|session| session.id));
-    let is_of = |version| app.keys.is_timed_link(&link, Purpose::VerifyEmail, version);
+    let user = by_id::<user::Entity>(app.reader(), link.id).await?.ok_or_else(invalid)?;
+    let session = own_session(app, caller, user.id).await?;
+    if !is_unused(app, &link, &user, app.now())? {
+        // For the user, opening a link again is no mistake.
+        return if session.is_some() { Ok(Verified { user, joined: None }) } else { Err(used().into()) };
+    }
+    let proof = match (session, password) {
+        (Some(session), _) => Proof::Session(session),
+        (None, Some(password)) => password_of(app, caller, &user, password).await?,
+        (None, None) => return Err(password_required().into()),
+    };
+    let claimed = invitations::ops::account_of_claim(app, &user).await?.map(LogId::from);
     app.tx(async |tx| {
-        tx.hold(vec![id.into()]).await?;
-        let user = by_id::<user::Entity>(tx.db(), id).await?.ok_or_else(invalid)?;
-        if !(user.email_version.saturating_sub(REMEMBERED)..=user.email_version).any(is_of) {
-            return Err(invalid().into());
+        tx.hold(claimed.into_iter().chain([user.id.into()]).collect()).await?;
+        let now = find_user(tx, user.id).await?;
+        if !is_unused(app, &link, &now, tx.now())? {
+            return Ok(Verified { user: now, joined: None });
         }
-        if !is_of(user.email_version) {
-            return Err(expired("There is a newer link than this one.").into());
+        if !proof.still_holds(tx, &user, &now).await? {
+            return Err(password_required().into());
         }
-        let change = user.pending_email.clone().zip(user.pending_email_key.clone());
-        if change.is_none() && user.email_verified_at.is_some() {
-            // A link works once; for the user themself, opening it again is no mistake.
-            if session.is_none() {
-                return Err(expired("This link was used already: the address is verified.").into());
-            }
-            return Ok(user);
-        }
-        if link.is_over(tx.now()) {
-            return Err(expired("This link is too old. Ask for a new one.").into());
-        }
-        if let Some((address, key)) = change {
-            take_address(tx, &user, Email { address, key }).await?;
-        }
-        if user.email_verified_at.is_none() {
-            mark_verified(tx, &find_user(tx, id).await?, session).await?;
-        }
-        find_user(tx, id).await
+        confirm(tx, &now).await
     })
     .await
+}
+
+fn invalid() -> UserError {
+    UserError::new(UserErrorCode::NotFound, "This link is not valid. Request a new one.").at(["token"])
+}
+
+fn expired(why: &str) -> UserError {
+    UserError::new(UserErrorCode::Expired, why).at(["token"])
+}
+
+fn used() -> UserError {
+    expired("This link was used already: the address is verified. Sign in.")
+}
+
+fn password_required() -> UserError {
+    let why = "The link alone does not verify the address. Enter the password of the login, or send the request with the user's own \
+               session. If you did not choose a password, request a password reset for this address.";
+    UserError::new(UserErrorCode::PasswordRequired, why).at(["password"])
+}
+
+/// Whether a link can still verify an address. `false` when it has done so; an error when it never could, or can't any more.
+fn is_unused(app: &App, link: &TimedLink, user: &user::Model, now: Moment) -> Result<bool, UserError> {
+    version_of(app, link, Purpose::VerifyEmail, user)?;
+    if user.pending_email.is_none() && user.email_verified_at.is_some() {
+        return Ok(false);
+    }
+    if link.is_over(now) {
+        return Err(expired("This link has expired. Request a new one."));
+    }
+    Ok(true)
+}
+
+/// Refuses a link that is not the user's latest one for a purpose.
+fn version_of(app: &App, link: &TimedLink, purpose: Purpose, user: &user::Model) -> Result<(), UserError> {
+    let is_of = |version| app.keys.is_timed_link(link, purpose, version);
+    if !(user.email_version.saturating_sub(REMEMBERED)..=user.email_version).any(is_of) {
+        return Err(invalid());
+    }
+    if !is_of(user.email_version) {
+        return Err(expired("This link was used, or there is a newer one."));
+    }
+    Ok(())
+}
+
+/// The session that a request is sent with, if it is this user's. A stale Authorization header and an API key don't count.
+async fn own_session(app: &App, caller: &Caller, user: UserId) -> Result<Option<SessionId>> {
+    match caller.actor(app).await {
+        Ok(actor) if actor.user.id == user => Ok(actor.session().ok().map(|session| session.id)),
+        Ok(_) | Err(Error::Denied(Denied::Unauthenticated(_))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares the password. A wrong one is slowed down like every other try on that user's password (I5).
+async fn password_of(app: &App, caller: &Caller, user: &user::Model, password: &str) -> Result<Proof> {
+    let attempt = app.throttle.secret(Whom::Password(user.id), caller.address())?;
+    let (fits, attempt) = attempt.of(app.hasher.verify(password, Some(&user.password_hash)).await)?;
+    if !fits {
+        let why = "This is not the password of the login. If you did not choose one, request a password reset for this address.";
+        return Err(UserError::new(UserErrorCode::WrongCredentials, why).at(["password"]).into());
+    }
+    attempt.succeeded();
+    Ok(Proof::Password)
+}
+
+impl Proof {
+    /// Whether it counts inside the transaction too: the session may have ended, and the password changed.
+    async fn still_holds(&self, tx: &Tx, before: &user::Model, now: &user::Model) -> Result<bool> {
+        match self {
+            Self::Password => Ok(before.password_hash == now.password_hash),
+            Self::Session(id) => {
+                let live = Sql::new("SELECT count(*) FROM sessions WHERE ended_at IS NULL AND id = ").bind(*id);
+                Ok(live.count(tx.db()).await? == 1)
+            }
+        }
+    }
+}
+
+/// Makes the address verified, and lets the user join by the Admin invitation that they signed up with. Who calls holds the
+/// user's log and the log of that invitation's account.
+async fn confirm(tx: &Tx, user: &user::Model) -> Result<Verified> {
+    if let Some((address, key)) = user.pending_email.clone().zip(user.pending_email_key.clone()) {
+        take_address(tx, user, Email { address, key }).await?;
+    }
+    let claim = user.claimed_invitation_id.filter(|_| user.email_verified_at.is_none());
+    if user.email_verified_at.is_none() {
+        mark_verified(tx, user.id).await?;
+    }
+    let user = find_user(tx, user.id).await?;
+    let joined = match claim {
+        Some(claim) => Some(invitations::ops::join_by_claim(tx, &user, claim).await?),
+        None => None,
+    };
+    Ok(Verified { user, joined })
 }
 
 /// Makes the address that was proved the user's, and tells the former one.
@@ -80,17 +175,12 @@ async fn take_address(tx: &Tx, user: &user::Model, email: Email) -> Result<()> {
     Ok(())
 }
 
-/// Writes that the user's address is theirs, and ends every session but `keep`. Where no session asks, whoever set things up here
-/// may be somebody else: their API keys and two-factor end too (I1).
-pub(crate) async fn mark_verified(tx: &Tx, user: &user::Model, keep: Option<SessionId>) -> Result<()> {
-    Sql::new("UPDATE users SET email_verified_at = ").bind(tx.now()).push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
-    forget_change(tx, user.id).await?;
-    end_sessions(tx, user.id, keep).await?;
-    if keep.is_none() {
-        api_keys::ops::delete_of_user(tx, user.id).await?;
-        two_factor::switch_off(tx, user.id).await?;
-    }
-    tx.append(Happening::by(user.id, None, EventKind::EmailVerified, user.id.0), [user.id.into()]);
+/// Writes that the user's address is verified. A pending change of it and a claimed invitation are over.
+pub(crate) async fn mark_verified(tx: &Tx, user: UserId) -> Result<()> {
+    let sql = Sql::new("UPDATE users SET claimed_invitation_id = NULL, email_verified_at = ").bind(tx.now());
+    sql.push(" WHERE id = ").bind(user).run(tx.db()).await?;
+    forget_change(tx, user).await?;
+    tx.append(Happening::by(user, None, EventKind::EmailVerified, user.0), [user.into()]);
     Ok(())
 }
 
@@ -137,9 +227,53 @@ pub async fn change_email(app: &App, caller: &Caller, email: &str) -> Result<use
         if pending.is_some() || user.email_verified_at.is_none() {
             send_link(tx, &user, event).await?;
         }
+        // An address that is not verified may be a stranger's, who must not decide over this login.
+        if pending.is_some() && user.email_verified_at.is_some() {
+            let offer = Outgoing::to_user(&user, MailKind::EmailChangeRequested, event, user.id.0);
+            tx.mail(&[Outgoing { version: user.email_version, ..offer }]).await?;
+        }
         Ok(user)
     })
     .await
+}
+
+/// Stops a pending change of address with the link that was sent to the present address (I1).
+pub async fn stop_change(app: &App, token: &str) -> Result<()> {
+    let link = Keys::read_timed_link(token).ok_or_else(invalid)?;
+    let id = UserId(link.id);
+    app.tx(async |tx| {
+        tx.hold(vec![id.into()]).await?;
+        let user = by_id::<user::Entity>(tx.db(), id).await?.ok_or_else(invalid)?;
+        version_of(app, &link, Purpose::StopEmailChange, &user)?;
+        if user.pending_email.is_none() {
+            let why = "The change is complete: the login has another address now, and this link can't undo that. If you did not \
+                       change it, ask the operator of this service for help.";
+            return Err(UserError::new(UserErrorCode::AlreadyDecided, why).at(["token"]).into());
+        }
+        if link.is_over(tx.now()) {
+            return Err(expired("This link has expired, and so has the change that it was about. Nothing changed.").into());
+        }
+        forget_change(tx, id).await?;
+        tx.append(Happening::by_itself(EventKind::EmailChangeStopped, id.0), [id.into()]);
+        Ok(())
+    })
+    .await
+}
+
+/// The address that a password reset goes to when it is requested with the link of a verification or of a stopped change.
+///
+/// `None` for the link of a pending change: it went to an address that is not the login's.
+pub(super) async fn address_of_link(app: &App, token: &str) -> Result<Option<Email>> {
+    let Some(link) = Keys::read_timed_link(token).filter(|link| !link.is_over(app.now())) else { return Ok(None) };
+    let Some(user) = by_id::<user::Entity>(app.reader(), link.id).await? else { return Ok(None) };
+    let recent = || user.email_version.saturating_sub(REMEMBERED)..=user.email_version;
+    let is_of = |purpose| recent().any(|version| app.keys.is_timed_link(&link, purpose, version));
+    let complete = user.pending_email.is_none() && app.keys.is_timed_link(&link, Purpose::StopEmailChange, user.email_version);
+    let goes = match user.email_verified_at {
+        None => is_of(Purpose::VerifyEmail),
+        Some(_) => is_of(Purpose::StopEmailChange) && !complete,
+    };
+    Ok(goes.then_some(Email { address: user.email, key: user.email_key }))
 }
 
 /// Puts a link into the outbox that verifies the address which is to be verified.

@@ -1,14 +1,14 @@
 //! Identity in the API: who the viewer is and where they can act, and the mutations of signing up and in.
 
 use super::{
-    address,
+    address::{self, Verified},
     ops::{self, Credentials, Device, SignIn, SignedIn},
     sign_up::{self, SignUp},
     viewer::Viewer,
 };
 use crate::{
     accounts::api::Account,
-    api::{Answer, Ask, answer, by_link},
+    api::{Answer, Ask, UserErrorView, answer, by_link},
     connections::view::{ClientConnection, Wants, view_ways},
     error::{Error, Result},
     users::User,
@@ -42,19 +42,23 @@ pub struct SignUpInput {
     username: Option<String>,
     /// What the new account is called; their own name when nothing is said.
     account_name: Option<String>,
-    /// Join by this invitation instead of opening an account.
+    /// The token of an invitation's link. The user joins that account instead of opening one of their own. An Admin invitation
+    /// works only with the invited address, and the user joins when they verify it.
     #[graphql(secret)]
     invitation_token: Option<String>,
     /// What kind of client this is.
     client: Option<SessionClient>,
 }
 
-/// The token of a link.
+/// The input of `verifyEmail`.
 #[derive(InputObject)]
 pub struct VerifyEmailInput {
-    /// The link's token.
+    /// The token of the link in the verification e-mail.
     #[graphql(secret)]
     token: String,
+    /// The password of the login. Required unless the request is sent with the user's own session.
+    #[graphql(secret)]
+    password: Option<String>,
 }
 
 /// Who signs in.
@@ -121,7 +125,8 @@ macro_rules! signed_in {
         pub struct $name {
             /// Who is signed in now.
             user: Option<User>,
-            /// The account that the credentials act in.
+            /// The account that the credentials act in. Null when they act in none: the user has no account, or signed up with an
+            /// Admin invitation and has not verified the address yet.
             account: Option<Account>,
             /// What the client keeps.
             credentials: Option<CredentialsView>,
@@ -138,12 +143,30 @@ macro_rules! signed_in {
 
 signed_in! { SignedUp "SignUp" Entered "SignIn" }
 
-/// What `verifyEmail` changed.
+/// The payload of `verifyEmail`.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct VerifyEmail {
-    /// Whose address is verified now.
+    /// The user, with the verified address. Null when nothing changed.
     user: Option<User>,
+    /// The account that the user joined as Admin, by the invitation that they signed up with. Act in it with `switchAccount`. Null
+    /// without such an invitation, and when `joinError` is set.
+    joined_account: Option<Account>,
+    /// Why the user could not join by that invitation; the address is verified all the same. Null when there is no such invitation,
+    /// or the user joined. Codes: `EXPIRED`, `ALREADY_DECIDED`, `INVITED_ADDRESS_REQUIRED`, `NOT_ACTIVE`, `ALREADY_A_USER`,
+    /// `LEVEL_NOT_IN_PLAN`, `NO_SEATS_LEFT`.
+    join_error: Option<UserErrorView>,
+}
+
+impl From<Verified> for VerifyEmail {
+    fn from(done: Verified) -> Self {
+        let (joined, error) = match done.joined {
+            Some(Ok(seat)) => (Some(Account::acted_in(seat.account, &done.user)), None),
+            Some(Err(error)) => (None, Some(UserErrorView::from(error))),
+            None => (None, None),
+        };
+        Self { user: Some(User::oneself(done.user)), joined_account: joined, join_error: error }
+    }
 }
 
 /// What `refreshSession` gives.
@@ -184,7 +207,13 @@ pub struct IdentityMutation;
 
 #[Object(serial)]
 impl IdentityMutation {
-    /// Become a user, with a Free account of one's own or in the account that invited. Public.
+    /// Creates a user and signs them in. Public. Opens a Free account, unless the user joins an account by `invitationToken`.
+    ///
+    /// Sends an e-mail with a link that verifies the address; see `verifyEmail`. An invitation's link never verifies an address. An
+    /// Admin invitation works only with the invited address. The user joins when they verify it, and until then acts in no account.
+    ///
+    /// Errors: `INVALID`, `WEAK_PASSWORD`, `TAKEN`; with an invitation `NOT_FOUND`, `EXPIRED`, `ALREADY_DECIDED`, `NOT_ACTIVE`,
+    /// `LEVEL_NOT_IN_PLAN`, `NO_SEATS_LEFT`, `INVITED_ADDRESS_REQUIRED`.
     async fn sign_up(&self, ctx: &Context<'_>, input: SignUpInput) -> Answer<SignedUp> {
         let SignUpInput { email, password, name, username, account_name, invitation_token, client } = input;
         let device = device(ctx, client);
@@ -192,10 +221,16 @@ impl IdentityMutation {
         answer(sign_up::sign_up(ctx.app(), ctx.caller(), input).await.map(SignedUp::from))
     }
 
-    /// Prove that a mailbox is one's own. Ends the user's other sessions, which somebody else may have begun. Public.
+    /// Verifies the address that the user signed up with, or completes a change of address. Public.
+    ///
+    /// The link alone is not enough, because a stranger may have signed up with somebody else's address. Send the request with the
+    /// user's own session (not an API key), or with `password`. A person who did not choose the password uses `requestPasswordReset`
+    /// instead, with the same token. A user who signed up with an Admin invitation joins the account in the same step.
+    ///
+    /// Errors: `NOT_FOUND`, `EXPIRED`, `PASSWORD_REQUIRED`, `WRONG_CREDENTIALS`; `TAKEN` when another user has the new address by now.
     async fn verify_email(&self, ctx: &Context<'_>, input: VerifyEmailInput) -> Answer<VerifyEmail> {
-        let verified = by_link(ctx, true, Box::pin(address::verify_email(ctx.app(), ctx.caller(), &input.token))).await;
-        answer(verified.map(|user| VerifyEmail { user: Some(User::oneself(user)) }))
+        let work = address::verify_email(ctx.app(), ctx.caller(), &input.token, input.password.as_deref());
+        answer(by_link(ctx, true, Box::pin(work)).await.map(VerifyEmail::from))
     }
 
     /// Sign in. Public.

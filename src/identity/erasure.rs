@@ -288,6 +288,7 @@ async fn erase_row(tx: &Tx, user: &user::Model) -> Result<()> {
     let sql = sql.push(", username = ").bind(user.id.to_string()).push(", username_key = ").bind(nobody.as_str());
     let sql = sql.push(", email = '', email_key = ").bind(nobody.as_str()).push(", email_verified_at = NULL, password_hash = ''");
     let sql = sql.push(", last_account_id = NULL, pending_email = NULL, pending_email_key = NULL, two_factor_since = NULL");
+    let sql = sql.push(", claimed_invitation_id = NULL");
     let sql = sql.push(", reset_version = reset_version + 1, email_version = email_version + 1, erased_at = ").bind(tx.now());
     sql.push(" WHERE id = ").bind(user.id).run(tx.db()).await?;
     Ok(())

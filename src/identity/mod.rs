@@ -14,4 +14,5 @@ pub mod throttle;
 pub mod totp;
 pub mod two_factor;
 pub mod viewer;
+mod void;
 pub mod ways;

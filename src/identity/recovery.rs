@@ -1,10 +1,11 @@
 //! Proving who one is, once more or in another way: a link to a new password, a changed one, and the proof that I7 asks for.
 
 use super::{
-    address::{forget_change, mark_verified},
+    address::{address_of_link, forget_change, mark_verified},
     ops::{end_sessions, find_user},
     throttle::{Tried, Whom},
     two_factor::{takes, wrong_code},
+    void::Setup,
 };
 use crate::{
     actor::{Caller, FRESH},
@@ -26,11 +27,24 @@ pub const RESET_TTL: TimeDelta = TimeDelta::hours(1);
 /// How long the answer to who asks for a link takes at least: longer than what is done for it.
 const ANSWERED_AFTER: Duration = Duration::from_millis(25);
 
+/// Whose password reset is requested.
+pub enum ResetFor<'a> {
+    /// The user of this address.
+    Address(&'a str),
+    /// The user of a link that verifies an address or stops a change of it. The e-mail goes to the login's address.
+    Link(&'a str),
+}
+
 /// Sends a link to a new password, if the address is somebody's. Who asks learns nothing, not even by the time it takes: a mail is
 /// put into the outbox in any case, one that nobody is there for is not sent, and the little that differs is waited out (I5).
-pub async fn request_reset(app: &App, caller: &Caller, email: &str) -> Result<()> {
+pub async fn request_reset(app: &App, caller: &Caller, named: ResetFor<'_>) -> Result<()> {
     let _counted = app.throttle.from(Tried::Mail, caller.address())?;
-    let (Ok(email), answered_at) = (text::email(email), Instant::now() + ANSWERED_AFTER) else { return Ok(()) };
+    let answered_at = Instant::now() + ANSWERED_AFTER;
+    let email = match named {
+        ResetFor::Address(address) => text::email(address).ok(),
+        ResetFor::Link(token) => address_of_link(app, token).await?,
+    };
+    let Some(email) = email else { return Ok(()) };
     let done = app.tx(async |tx| {
         let find = select::<user::Entity>("u").push(" WHERE u.email_key = ").bind(email.key.as_str());
         let user: Option<user::Model> = find.one(tx.db(), model("u")).await?;
@@ -47,7 +61,8 @@ pub async fn request_reset(app: &App, caller: &Caller, email: &str) -> Result<()
 }
 
 /// Takes another password by the link in a mail, and ends all sessions. It gives none, so that two-factor still stands in the
-/// way; of a user whose address was not verified it proves that (I1).
+/// way. For an unverified user it voids everything that was set up before, since a stranger may have done that, and verifies the
+/// address (I1).
 pub async fn reset(app: &App, token: &str, password: &str) -> Result<user::Model> {
     let invalid = || UserError::new(UserErrorCode::NotFound, "This link is not valid. Ask for a new one.").at(["token"]);
     let over = || UserError::new(UserErrorCode::Expired, "This link was used or is too old. Ask for a new one.").at(["token"]);
@@ -64,13 +79,15 @@ pub async fn reset(app: &App, token: &str, password: &str) -> Result<user::Model
     app.hasher.check(password, &[&user.name, &user.email], "password").await?;
     let hash = app.hasher.hash(password).await?;
     app.tx(async |tx| {
-        tx.hold(vec![user.id.into()]).await?;
+        let setup = Setup::find(tx, &user).await?;
+        tx.hold(setup.logs()).await?;
         let user = find_user(tx, user.id).await?;
         if !is_of(user.reset_version) {
             return Err(over().into());
         }
         if user.email_verified_at.is_none() {
-            mark_verified(tx, &user, None).await?;
+            setup.void(tx, &user).await?;
+            mark_verified(tx, user.id).await?;
         }
         set_password(tx, user.id, &hash).await?;
         changed(tx, &user, EventKind::PasswordReset, None).await?;

@@ -61,6 +61,13 @@ pub const SENT_IN_A_DAY: usize = 5;
 
 /// What people know a device by, as far as its program says what it is.
 pub fn device_name(client: SessionClient, user_agent: Option<&str>) -> String {
+    // Of a program that is not known, the name that it begins with.
+    let other = || user_agent.unwrap_or_default().split(['/', ' ', '(']).next().filter(|name| !name.is_empty());
+    known_device(client, user_agent).unwrap_or_else(|| other().unwrap_or("an unknown program").to_owned())
+}
+
+/// What people know a device by, in words that are the server's own; `None` for a program that it does not know.
+pub fn known_device(client: SessionClient, user_agent: Option<&str>) -> Option<String> {
     let agent = user_agent.unwrap_or_default();
     // Most programs name those before them too, so that the later ones of these come first.
     let find = |names: &[(&str, &'static str)]| names.iter().find(|(part, _)| agent.contains(part)).map(|(_, name)| *name);
@@ -87,12 +94,9 @@ pub fn device_name(client: SessionClient, user_agent: Option<&str>) -> String {
         SessionClient::Android => Some("the app on Android"),
         SessionClient::Web | SessionClient::Other => browser,
     };
-    // Of a program that is none of these, the name that it begins with.
-    let other = || agent.split(['/', ' ', '(']).next().filter(|name| !name.is_empty()).unwrap_or("an unknown program").to_owned();
-    match (kind, system) {
-        (Some(kind), Some(system)) => format!("{kind} on {system}"),
-        (Some(kind), None) => kind.to_owned(),
-        (None, _) => other(),
+    match system {
+        Some(system) => kind.map(|kind| format!("{kind} on {system}")),
+        None => kind.map(str::to_owned),
     }
 }
 

@@ -1,10 +1,15 @@
 //! Passwords, two-factor, sessions and addresses in the API.
 
-use super::{address, erasure, ops, profile, recovery, rules::device_name, two_factor};
+use super::{
+    address, erasure, ops, profile,
+    recovery::{self, ResetFor},
+    rules::device_name,
+    two_factor,
+};
 use crate::{
     api::{Answer, Ask, answer, by_link},
     consequences::Consequence,
-    error::{Error, Result},
+    error::{Denied, Error, Result},
     users::User,
 };
 use async_graphql::{Context, InputObject, Object, SimpleObject};
@@ -56,11 +61,15 @@ pub struct RevokeSessionInput {
     session_id: SessionId,
 }
 
-/// Whose password is lost.
+/// The input of `requestPasswordReset`: one of the two.
 #[derive(InputObject)]
 pub struct RequestPasswordResetInput {
-    /// The address to send the link to.
-    email: String,
+    /// The address of the login. The link is sent there.
+    email: Option<String>,
+    /// The token of the link in a verification e-mail, or in an e-mail that offers to stop a change of address. The link is sent to
+    /// the address of that login.
+    #[graphql(secret)]
+    token: Option<String>,
 }
 
 /// A new password, by link.
@@ -104,11 +113,19 @@ pub struct ReauthenticateInput {
     code: Option<String>,
 }
 
-/// Another address.
+/// The input of `changeEmail`.
 #[derive(InputObject)]
 pub struct ChangeEmailInput {
-    /// The address; a link to verify it is sent there.
+    /// The new address. A link that verifies it is sent there.
     email: String,
+}
+
+/// The input of `stopEmailChange`.
+#[derive(InputObject)]
+pub struct StopEmailChangeInput {
+    /// The token of the link in the e-mail to the present address.
+    #[graphql(secret)]
+    token: String,
 }
 
 /// What one is called.
@@ -180,6 +197,14 @@ pub struct ResendVerification {
     sent: Option<bool>,
 }
 
+/// The payload of `stopEmailChange`.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct StopEmailChange {
+    /// True when the change is stopped. Null when nothing changed.
+    stopped: Option<bool>,
+}
+
 /// What `deleteUser` did.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
@@ -242,7 +267,7 @@ macro_rules! with_user {
 with_user! {
     ResetPassword "What `resetPassword` changed."
     ChangePassword "What `changePassword` changed."
-    ChangeEmail "What `changeEmail` will change, once the address is verified."
+    ChangeEmail "The payload of `changeEmail`."
     UpdateProfile "What `updateProfile` changed."
 }
 
@@ -264,17 +289,33 @@ impl SecurityMutation {
         answer(revoked.map(|()| RevokeOtherSessions { revoked: true }))
     }
 
-    /// Have a link to a new password sent. Says the same whether or not the address is somebody's. Public.
+    /// Sends a link to choose a new password. Public. The response is the same whether or not the address belongs to a user.
+    ///
+    /// For a user who never verified the address, the reset also removes everything that was set up before; see `resetPassword`.
+    ///
+    /// Errors: `BAD_REQUEST` unless exactly one of `email` and `token` is given, `RATE_LIMITED`.
     async fn request_password_reset(
         &self,
         ctx: &Context<'_>,
         input: RequestPasswordResetInput,
     ) -> Option<async_graphql::Result<RequestPasswordResetPayload>> {
-        let done = recovery::request_reset(ctx.app(), ctx.caller(), &input.email).await;
+        let named = match (&input.email, &input.token) {
+            (Some(address), None) => ResetFor::Address(address),
+            (None, Some(token)) => ResetFor::Link(token),
+            _ => return Some(Err(Error::from(Denied::BadRequest("Give `email` or `token`, one of the two.".to_owned())).into())),
+        };
+        let done = recovery::request_reset(ctx.app(), ctx.caller(), named).await;
         Some(done.map(|()| RequestPasswordResetPayload { accepted: true }).map_err(|error: Error| error.into()))
     }
 
-    /// Take a new password by the link in a mail. Ends all sessions and begins none. Public.
+    /// Sets a new password with the token from a reset e-mail. Public. Ends all sessions of the user and begins none; two-factor
+    /// authentication stays on.
+    ///
+    /// For a user who never verified the address, this verifies it and removes what a stranger may have set up before: sessions, API
+    /// keys, download links, two-factor authentication with its recovery codes, a pending change of address, a claimed Admin
+    /// invitation, and the memberships that were joined with an invitation to another address.
+    ///
+    /// Errors: `NOT_FOUND`, `EXPIRED`, `INVALID`, `WEAK_PASSWORD`.
     async fn reset_password(&self, ctx: &Context<'_>, input: ResetPasswordInput) -> Answer<ResetPassword> {
         let work = Box::pin(recovery::reset(ctx.app(), &input.token, &input.password));
         answer(by_link(ctx, true, work).await.map(ResetPassword::from))
@@ -325,7 +366,24 @@ impl SecurityMutation {
         answer(sent.map(|()| ResendVerification { sent: Some(true) }))
     }
 
-    /// Take another address, once the link that is sent there is opened. Asks who one is again.
+    /// Stops a pending change of address with the token from the e-mail to the present address. Public.
+    ///
+    /// A change that is complete can't be stopped (`ALREADY_DECIDED`). The user who did not request the change chooses a new password:
+    /// `requestPasswordReset` takes the same token.
+    ///
+    /// Errors: `NOT_FOUND`, `EXPIRED`, `ALREADY_DECIDED`.
+    async fn stop_email_change(&self, ctx: &Context<'_>, input: StopEmailChangeInput) -> Answer<StopEmailChange> {
+        let stopped = by_link(ctx, true, Box::pin(address::stop_change(ctx.app(), &input.token))).await;
+        answer(stopped.map(|()| StopEmailChange { stopped: Some(true) }))
+    }
+
+    /// Requests a change of the user's address. Requires recent authentication; otherwise fails with `REAUTHENTICATION_REQUIRED`.
+    ///
+    /// Sends a link to the new address. The change is complete when the user calls `verifyEmail` with it. Also sends an e-mail to the
+    /// present address, if it is verified, with a link that stops the change; see `stopEmailChange`. The response is the same whether
+    /// or not the new address belongs to a user.
+    ///
+    /// Errors: `INVALID`, `RESEND_TOO_SOON`.
     async fn change_email(&self, ctx: &Context<'_>, input: ChangeEmailInput) -> Answer<ChangeEmail> {
         answer(address::change_email(ctx.app(), ctx.caller(), &input.email).await.map(ChangeEmail::from))
     }

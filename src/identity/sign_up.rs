@@ -1,8 +1,8 @@
 //! What happens when somebody becomes a user (I1).
 
 use super::{
-    address::{mark_verified, send_link},
-    ops::{Device, SignedIn, begin_session, find_user},
+    address::send_link,
+    ops::{Device, SignedIn, begin_session},
     throttle::Tried,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     invitations,
     text::{self, Email},
 };
-use entity::{UserId, event::EventKind, user};
+use entity::{UserId, UserLevel, event::EventKind, invitation, user};
 use sea_orm::{EntityTrait, IntoActiveModel};
 use uuid::Uuid;
 
@@ -30,13 +30,15 @@ pub struct SignUp {
     pub username: Option<String>,
     /// What their account is called; their own name when nothing is said.
     pub account_name: Option<String>,
-    /// The invitation that they join by, instead of opening an account.
+    /// The invitation that they join by, instead of opening an account. As Admin they join once their address is verified.
     pub invitation_token: Option<String>,
     /// Their device.
     pub device: Device,
 }
 
 /// A new user, with an account of their own or in the one that invited them (I1).
+///
+/// Joining verifies no address: people forward links, so the link shows nothing about its bearer's mailbox (U2).
 pub async fn sign_up(app: &App, caller: &Caller, input: SignUp) -> Result<SignedIn> {
     // It tells whether an address or a username is taken, so it stays counted whatever comes of it.
     let _counted = app.throttle.from(Tried::SignUp, caller.address())?;
@@ -47,29 +49,32 @@ pub async fn sign_up(app: &App, caller: &Caller, input: SignUp) -> Result<Signed
     app.hasher.check(&input.password, &[&name, &email.address], "password").await?;
     let password_hash = app.hasher.hash(&input.password).await?;
     app.tx(async |tx| {
-        let joined = match &input.invitation_token {
+        let invitation = match &input.invitation_token {
             Some(token) => Some(invitations::ops::pending_by_token(app, tx, token, "invitationToken").await?),
             None => None,
         };
+        invitation.as_ref().map_or(Ok(()), |row| invitations::rules::may_sign_up(row, &email.key))?;
         let user = insert_user(tx, &email, &name, username.clone(), &password_hash).await?;
         let event = tx.append(Happening::by(user.id, None, EventKind::UserSignedUp, user.id.0), [user.id.into()]);
-        let seat = match joined {
-            Some(invitation) => {
-                if invitation.email_key == user.email_key {
-                    mark_verified(tx, &user, None).await?;
-                }
-                invitations::ops::join(tx, &user, invitation, "invitationToken").await?
+        let seat = match invitation {
+            Some(invitation) if invitation.level == UserLevel::Admin => {
+                claim(tx, &user, &invitation).await?;
+                None
             }
-            None => accounts::ops::open(tx, &user, &account_name).await?,
+            Some(invitation) => Some(invitations::ops::join(tx, &user, invitation, "invitationToken").await?),
+            None => Some(accounts::ops::open(tx, &user, &account_name).await?),
         };
-        // An accepted invitation's link has verified the address that it was sent to (I1).
-        let user = find_user(tx, user.id).await?;
-        if user.email_verified_at.is_none() {
-            send_link(tx, &user, event).await?;
-        }
-        begin_session(app, tx, user, Some(seat), &input.device).await
+        send_link(tx, &user, event).await?;
+        begin_session(app, tx, user, seat, &input.device).await
     })
     .await
+}
+
+/// Remembers the Admin invitation that the user joins by once their address is verified. It stays pending, so that the person
+/// whom it was sent to can still answer it (U2).
+async fn claim(tx: &Tx, user: &user::Model, invitation: &invitation::Model) -> Result<()> {
+    let sql = Sql::new("UPDATE users SET claimed_invitation_id = ").bind(invitation.id).push(" WHERE id = ").bind(user.id);
+    sql.run(tx.db()).await.map(drop)
 }
 
 async fn insert_user(
@@ -112,6 +117,7 @@ async fn insert_user(
         two_factor_since: None,
         two_factor_version: 0,
         two_factor_step: 0,
+        claimed_invitation_id: None,
         erased_at: None,
     };
     // Of two who sign up at once the database lets one in. It says which key was taken; a username that nobody chose is no

@@ -329,7 +329,13 @@ impl InvitationsMutation {
         answer(decline_invitation(ctx, input).await.map(|invitation| DeclineInvitation { invitation }))
     }
 
-    /// Join the account that invited.
+    /// Joins the account of an invitation, as the user who is signed in. Requires a session.
+    ///
+    /// By `token`, the bearer of the link joins. If the user's address is not the invited one, the inviter gets an e-mail. An Admin
+    /// invitation requires that the user's verified address is the invited address. By `invitationId`, every invitation requires that.
+    ///
+    /// Errors: `NOT_FOUND`, `EXPIRED`, `ALREADY_DECIDED`, `INVITED_ADDRESS_REQUIRED`, `EMAIL_NOT_VERIFIED`, `NOT_ACTIVE`,
+    /// `ALREADY_A_USER`, `LEVEL_NOT_IN_PLAN`, `NO_SEATS_LEFT`.
     async fn accept_invitation(&self, ctx: &Context<'_>, input: AnswerInvitationInput) -> Answer<AcceptInvitation> {
         answer(accept_invitation(ctx, input).await)
     }

@@ -6,7 +6,7 @@ use crate::{
     actor::{Actor, Caller, Seat, member_of},
     app::{App, Happening, Outgoing, Tx},
     db::{ROWS_PER_STATEMENT, Sql, by_id, insert_all, model, select},
-    error::{Error, Result, UserError, UserErrorCode},
+    error::{Error, Fault, Result, UserError, UserErrorCode},
     identity,
     keys::{Keys, LinkOrId, Purpose},
     limits::{Counted, Rolling, not_too_soon},
@@ -266,7 +266,7 @@ async fn check_again(app: &App, tx: &Tx, actor: &Actor, row: &invitation::Model,
 pub async fn decline_invitation(app: &App, caller: &Caller, named: LinkOrId<InvitationId>) -> Result<invitation::Model> {
     let field = named.field("invitationId");
     app.tx(async |tx| {
-        let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such invitation for you.").at([field]);
+        let unknown = || UserError::new(UserErrorCode::NotFound, NOT_ADDRESSED).at([field]);
         let (row, actor) = match &named {
             LinkOrId::Token(token) => (pending_by_token(app, tx, token, field).await?, None),
             LinkOrId::Id(id) => {
@@ -306,6 +306,10 @@ pub async fn pending_by_token(app: &App, tx: &Tx, token: &str, field: &str) -> R
     Ok(row)
 }
 
+/// What answers an id or a token that leads to no invitation for the user.
+const NOT_ADDRESSED: &str = "There is no such invitation to your verified address. Verify your address first, or use the link in \
+                             the invitation e-mail.";
+
 async fn find(tx: &Tx, id: InvitationId) -> Result<Option<invitation::Model>> {
     by_id::<invitation::Entity>(tx.db(), id).await
 }
@@ -321,14 +325,10 @@ pub async fn accept_invitation(app: &App, caller: &Caller, named: LinkOrId<Invit
         };
         // Read again now that the account is held: of two who take the last seat, the second sees the first.
         let row = peek(app, tx, &named).await?;
-        let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such invitation for you.").at([field]);
+        let unknown = || UserError::new(UserErrorCode::NotFound, NOT_ADDRESSED).at([field]);
         let row = row.filter(addressed).ok_or_else(unknown)?;
         rules::answerable(&row, tx.now(), field)?;
-        let user = actor.user.clone();
-        if user.email_verified_at.is_none() && user.email_key == row.email_key {
-            identity::address::mark_verified(tx, &user, Some(actor.session()?.id)).await?;
-        }
-        join(tx, &user, row, field).await
+        join(tx, &actor.user, row, field).await
     })
     .await
 }
@@ -346,7 +346,7 @@ async fn peek(app: &App, tx: &Tx, named: &LinkOrId<InvitationId>) -> Result<Opti
 
 /// Gives the invited person their place. The account is held and the invitation pending; seats and levels are checked again (U5).
 pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &str) -> Result<Seat> {
-    rules::may_bear(&row, user, field)?;
+    rules::may_join(&row, user, field)?;
     let account = accounts::ops::find(tx, row.account_id).await?;
     if account.status != account::AccountStatus::Active {
         return Err(UserError::new(UserErrorCode::NotActive, "That account is closed.").at([field]).into());
@@ -373,6 +373,27 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
         tell_inviter(tx, &row, event).await?;
     }
     Ok(Seat::direct(account, row.level))
+}
+
+/// The account of the Admin invitation that an unverified user signed up with.
+pub async fn account_of_claim(app: &App, user: &user::Model) -> Result<Option<AccountId>> {
+    let Some(id) = user.claimed_invitation_id else { return Ok(None) };
+    Ok(by_id::<invitation::Entity>(app.reader(), id).await?.map(|row| row.account_id))
+}
+
+/// Joins by the Admin invitation that the user signed up with, now that their address is verified. The account is held. The inner
+/// error says why they can't join; nothing has changed then (U2, U5).
+pub async fn join_by_claim(tx: &Tx, user: &user::Model, id: InvitationId) -> Result<Result<Seat, UserError>> {
+    let Some(row) = find(tx, id).await? else { return Err(Fault::new(format!("no invitation {id}")).into()) };
+    let joined = match rules::answerable(&row, tx.now(), "token") {
+        Ok(()) => join(tx, user, row, "token").await,
+        Err(error) => Err(error.into()),
+    };
+    match joined {
+        Ok(seat) => Ok(Ok(seat)),
+        Err(Error::User(error)) => Ok(Err(*error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whoever invited one address learns that somebody with another has joined (U2).

@@ -27,13 +27,37 @@ pub fn resendable(invitation: &invitation::Model, now: Moment) -> Result<(), Use
     }
 }
 
-/// Whoever bears the link may join, but an Admin has to be whom the invitation was sent to (U2).
-pub fn may_bear(invitation: &invitation::Model, user: &user::Model, field: &str) -> Result<(), UserError> {
-    if invitation.level == UserLevel::Admin && invitation.email_key != user.email_key {
-        let why = "Only the address that it was sent to can join as Admin by this invitation. Sign in with that address.";
-        return Err(UserError::new(UserErrorCode::NotFound, why).at([field]));
+/// Whether a user may join by an invitation whose link they have. Below Admin the bearer of the link may, since people forward
+/// e-mails. As Admin only a user whose verified address is the invited one may (U2).
+pub fn may_join(invitation: &invitation::Model, user: &user::Model, field: &str) -> Result<(), UserError> {
+    if invitation.level < UserLevel::Admin {
+        return Ok(());
+    }
+    if invitation.email_key != user.email_key {
+        let why = "You can't join as Admin with this address, because the invitation was sent to another one. Sign in or sign up \
+                   with the invited address, or ask an Admin of the account to invite this address.";
+        return Err(UserError::new(UserErrorCode::InvitedAddressRequired, why).at([field]));
+    }
+    if user.email_verified_at.is_none() {
+        let why = "You can't join as Admin yet, because your e-mail address is not verified. Open the link in the verification \
+                   e-mail, then accept the invitation again.";
+        return Err(UserError::new(UserErrorCode::EmailNotVerified, why).at([field]));
     }
     Ok(())
+}
+
+/// Whether somebody may sign up with this address and an invitation's link. With an Admin invitation only the invited address may,
+/// and it is verified before the user joins (U2).
+pub fn may_sign_up(invitation: &invitation::Model, email_key: &str) -> Result<(), UserError> {
+    if invitation.level < UserLevel::Admin || invitation.email_key == email_key {
+        return Ok(());
+    }
+    let why = format!(
+        "You can't sign up with this address and join as Admin, because the invitation was sent to {}. Sign up with that address, \
+         or ask an Admin of the account to invite yours.",
+        invitation.email
+    );
+    Err(UserError::new(UserErrorCode::InvitedAddressRequired, why).at(["email"]))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     identity::{
         recovery::RESET_TTL,
-        rules::{VERIFICATION_TTL, device_name},
+        rules::{VERIFICATION_TTL, known_device},
     },
     keys::Purpose,
 };
@@ -27,12 +27,14 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
     match mail.kind {
         MailKind::VerifyEmail => verify_email(app, mail).await,
         MailKind::Invitation => invitation(app, mail).await,
+        kind if names_people(kind) && is_unverified(app, mail).await? => Ok(None),
         MailKind::InvitationAcceptedByAnother => Ok(accepted_by_another(app, mail).await?.map(|letter| (letter, None))),
         MailKind::AccessRequest => access_request(app, mail).await,
         MailKind::AccessApproved | MailKind::AccessDeclined | MailKind::ConnectionEnded | MailKind::ConnectionEnding => {
             Ok(about_connection(app, mail).await?.map(|letter| (letter, None)))
         }
         MailKind::ResetPassword => reset_password(app, mail).await,
+        MailKind::EmailChangeRequested => stop_email_change(app, mail).await,
         MailKind::InvitationDeclined | MailKind::AccessRevoked | MailKind::AccountClosed | MailKind::OwnershipTransferred => {
             Ok(notice(app, mail).await?.map(|letter| (letter, None)))
         }
@@ -43,6 +45,25 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         | MailKind::RefreshTokenReused
         | MailKind::ApiKeyCreated => Ok(security(app, mail).await?.map(|letter| (letter, None))),
     }
+}
+
+/// Whether a mail to a user is about others, whom it names. An address that is not verified may be a stranger's, who gets no text
+/// that a user chose (I1).
+fn names_people(kind: MailKind) -> bool {
+    matches!(
+        kind,
+        MailKind::InvitationAcceptedByAnother
+            | MailKind::AccessApproved
+            | MailKind::AccessDeclined
+            | MailKind::ConnectionEnded
+            | MailKind::ConnectionEnding
+    )
+}
+
+/// Whether the user who gets a mail never verified the address.
+async fn is_unverified(app: &App, mail: &mail::Model) -> Result<bool> {
+    let Some(id) = mail.user_id else { return Ok(false) };
+    Ok(by_id::<user::Entity>(app.reader(), id).await?.is_none_or(|user| user.email_verified_at.is_none()))
 }
 
 type Linked = Option<(Letter, Option<String>)>;
@@ -81,7 +102,32 @@ async fn verify_email(app: &App, mail: &mail::Model) -> Result<Linked> {
     };
     let expires_at = mail.created_at + VERIFICATION_TTL;
     let token = app.keys.timed_link(Purpose::VerifyEmail, user.id.0, mail.version, expires_at);
-    let letter = Letter::VerifyEmail { name: user.name, link: link(app, "verify-email", &token), expires_at };
+    let link = link(app, "verify-email", &token);
+    let letter = match user.pending_email {
+        Some(_) => {
+            let login = user.email_verified_at.map(|_| masked(&user.email_key));
+            Letter::ConfirmEmailChange { login, link, expires_at }
+        }
+        None => Letter::VerifyEmail { link, expires_at },
+    };
+    Ok(Some((letter, Some(token))))
+}
+
+/// An address of which its user recognizes their own, and nobody else learns it: `k***@example.com`.
+fn masked(email_key: &str) -> String {
+    let (local, domain) = email_key.rsplit_once('@').unwrap_or((email_key, ""));
+    format!("{}***@{domain}", local.chars().next().unwrap_or('*'))
+}
+
+/// To the present address, which is verified, while the change is pending.
+async fn stop_email_change(app: &App, mail: &mail::Model) -> Result<Linked> {
+    let user = by_id::<user::Entity>(app.reader(), mail.subject_id).await?;
+    let stands = |user: &user::Model| user.email_verified_at.is_some() && user.email_version == mail.version;
+    let Some(user) = user.filter(stands) else { return Ok(None) };
+    let Some(new_address) = user.pending_email else { return Ok(None) };
+    let expires_at = mail.created_at + VERIFICATION_TTL;
+    let token = app.keys.timed_link(Purpose::StopEmailChange, user.id.0, mail.version, expires_at);
+    let letter = Letter::StopEmailChange { new_address, link: link(app, "stop-change", &token), expires_at };
     Ok(Some((letter, Some(token))))
 }
 
@@ -92,7 +138,8 @@ async fn reset_password(app: &App, mail: &mail::Model) -> Result<Linked> {
     let Some(user) = user.filter(stands) else { return Ok(None) };
     let expires_at = mail.created_at + RESET_TTL;
     let token = app.keys.timed_link(Purpose::ResetPassword, user.id.0, mail.version, expires_at);
-    let letter = Letter::ResetPassword { name: user.name, link: link(app, "reset-password", &token), expires_at };
+    let verified = user.email_verified_at.is_some();
+    let letter = Letter::ResetPassword { verified, link: link(app, "reset-password", &token), expires_at };
     Ok(Some((letter, Some(token))))
 }
 
@@ -109,6 +156,9 @@ async fn told(app: &App, mail: &mail::Model) -> Result<Option<(event::Model, use
 /// What was done where a user has access, or had.
 async fn notice(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
     let Some((event, user)) = told(app, mail).await? else { return Ok(None) };
+    if user.email_verified_at.is_none() {
+        return Ok(nameless_notice(&event));
+    }
     let (title, what) = match event.kind {
         EventKind::InvitationDeclined => {
             let Some(row) = by_id::<invitation::Entity>(app.reader(), event.subject_id).await? else { return Ok(None) };
@@ -136,14 +186,29 @@ async fn notice(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
         }
         _ => return Ok(None),
     };
-    Ok(Some(Letter::Notice { name: user.name, title, what, at: event.at }))
+    Ok(Some(Letter::Notice { name: Some(user.name), title, what, at: event.at }))
+}
+
+/// The same to an address that is not verified: without any text that a user chose (I1).
+fn nameless_notice(event: &event::Model) -> Option<Letter> {
+    let (title, what) = match event.kind {
+        EventKind::UserRevoked | EventKind::ClientUserRemoved => {
+            ("Your access was revoked", "You can't act in one of your accounts any more. Sign in to see which.")
+        }
+        EventKind::AccountClosed => ("An account was closed", "An account of yours was closed. Nobody can act in it any more."),
+        _ => return None,
+    };
+    Some(Letter::Notice { name: None, title, what: what.to_owned(), at: event.at })
 }
 
 /// What was done to a login, of which its user hears whoever did it.
 async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
     let Some((event, user)) = told(app, mail).await? else { return Ok(None) };
     let session = by_id::<session::Entity>(app.reader(), event.subject_id).await?;
-    let device = session.map(|session| device_name(session.client, session.user_agent.as_deref())).unwrap_or_default();
+    // Only names that the server knows: a client chooses what it calls itself.
+    let device = session.and_then(|session| known_device(session.client, session.user_agent.as_deref()));
+    let device = device.unwrap_or_else(|| "an unknown program".to_owned());
+    let verified = user.email_verified_at.is_some();
     let (title, what) = match event.kind {
         EventKind::PasswordReset => {
             ("Your password was changed", "You have taken a new password by the link in a mail.".to_owned())
@@ -175,11 +240,12 @@ async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
             format!("A refresh token of your session with {device} was used twice, as if copied. The session was ended."),
         ),
         EventKind::ApiKeyCreated => {
-            ("A new API key", format!("The API key \"{}\" was made in your name.", event.after.unwrap_or_default()))
+            let name = event.after.filter(|_| verified).map_or_else(String::new, |name| format!(" \"{name}\""));
+            ("A new API key", format!("The API key{name} was created in your name."))
         }
         _ => return Ok(None),
     };
-    Ok(Some(Letter::Security { name: user.name, title, what, at: event.at }))
+    Ok(Some(Letter::Security { title, what, at: event.at }))
 }
 
 async fn is_colleague(app: &App, account: AccountId, user: Option<UserId>) -> Result<bool> {

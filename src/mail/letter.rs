@@ -3,6 +3,7 @@
 //! Names, account names and messages come from people who may mean harm. Every finished line goes through `one_line`,
 //! a message is quoted line by line, and all HTML is escaped where the document is put together, so that none of them
 //! can add a header, a line or an element. A mail is a few paragraphs, so there is no template language.
+//! A letter about a login names nobody: it may go to an address that its user only claims to have (I1).
 //! Absent: addresses, retries and the making of links, which belong to the outbox.
 
 use chrono::{DateTime, Utc};
@@ -18,11 +19,27 @@ const BUTTON_STYLE: &str =
 /// A mail with all that it tells. It has no `Debug`, since its link is a secret.
 #[derive(Clone)]
 pub enum Letter {
-    /// Asks a user to prove that the address they gave is theirs.
+    /// Asks a new user to verify the address.
     VerifyEmail {
-        /// The user.
-        name: String,
-        /// Where the address is proven.
+        /// The page that verifies the address.
+        link: String,
+        /// When the link stops working.
+        expires_at: DateTime<Utc>,
+    },
+    /// Asks to verify the new address of a login.
+    ConfirmEmailChange {
+        /// The login's present address, masked. `None` when that address is not verified, so that a stranger can't write in it.
+        login: Option<String>,
+        /// The page that verifies the address.
+        link: String,
+        /// When the link stops working.
+        expires_at: DateTime<Utc>,
+    },
+    /// Tells the present, verified address of a login that a change of it was requested.
+    StopEmailChange {
+        /// The new address.
+        new_address: String,
+        /// The page that stops the change.
         link: String,
         /// When the link stops working.
         expires_at: DateTime<Utc>,
@@ -101,8 +118,8 @@ pub enum Letter {
     },
     /// Lets a user take another password.
     ResetPassword {
-        /// The user.
-        name: String,
+        /// Whether the address is verified. Otherwise the reset removes what was set up before.
+        verified: bool,
         /// Where the new password is given.
         link: String,
         /// When the link stops working.
@@ -110,8 +127,6 @@ pub enum Letter {
     },
     /// Tells a user of something that was done to their login.
     Security {
-        /// The user.
-        name: String,
         /// What was done, in a few words.
         title: &'static str,
         /// What was done, in a sentence.
@@ -121,8 +136,8 @@ pub enum Letter {
     },
     /// Tells a user of something that was done where they have, or had, access.
     Notice {
-        /// The user.
-        name: String,
+        /// The user; `None` when their address is not verified.
+        name: Option<String>,
         /// What was done, in a few words.
         title: &'static str,
         /// What was done, in a sentence.
@@ -165,7 +180,9 @@ impl Letter {
 
     fn subject(&self) -> String {
         match self {
-            Self::VerifyEmail { .. } => "Confirm your e-mail address".to_owned(),
+            Self::VerifyEmail { .. } => "Verify your e-mail address".to_owned(),
+            Self::ConfirmEmailChange { .. } => "Verify your new e-mail address".to_owned(),
+            Self::StopEmailChange { .. } => "A change of your e-mail address was requested".to_owned(),
             Self::Invitation { account, inviter, .. } => format!("{inviter} invites you to {account}"),
             Self::AccessRequest { agency, .. } => format!("{agency} asks for access to your account"),
             Self::AccessApproved { client, .. } => format!("{client} has approved your access request"),
@@ -183,9 +200,26 @@ impl Letter {
     /// What stands above the message.
     fn paragraphs(&self) -> Vec<String> {
         match self {
-            Self::VerifyEmail { name, .. } => vec![
-                format!("Hello {name},"),
-                "please confirm that this e-mail address is yours. Until then you can't invite or approve anyone.".to_owned(),
+            Self::VerifyEmail { .. } => vec![
+                "Hello,".to_owned(),
+                "Somebody signed up with this e-mail address. If it was you, open the link and enter the password that you chose. Until \
+                 then you can't invite or approve anyone."
+                    .to_owned(),
+            ],
+            Self::ConfirmEmailChange { login, .. } => vec![
+                "Hello,".to_owned(),
+                match login {
+                    Some(login) => format!("The user with the login {login} wants to use this e-mail address from now on."),
+                    None => "A new user, whose own address is not verified, wants to use this e-mail address from now on.".to_owned(),
+                },
+                "If that is you, open the link and enter the password of the login.".to_owned(),
+            ],
+            Self::StopEmailChange { new_address, .. } => vec![
+                "Hello,".to_owned(),
+                format!("Somebody who is signed in with your login wants to change its e-mail address to {new_address}."),
+                "If it was you, there is nothing to do here: the change is complete when you open the link that was sent to the new \
+                 address."
+                    .to_owned(),
             ],
             Self::Invitation { account, inviter, level, .. } => {
                 vec![format!("{inviter} invites you to join the account {account}."), format!("Your level: {level}.")]
@@ -218,12 +252,20 @@ impl Letter {
                 format!("{by} has ended the connection between your account {account} and {other_account}."),
                 "Nobody can act in the client's account through it any more.".to_owned(),
             ],
-            Self::ResetPassword { name, .. } => vec![
-                format!("Hello {name},"),
-                "somebody asked for a new password for the login with this address. All your sessions end when you take one."
-                    .to_owned(),
+            Self::ResetPassword { verified, .. } => vec![
+                "Hello,".to_owned(),
+                "Somebody asked for a new password for the login with this address. All sessions end when you choose one.".to_owned(),
+                match verified {
+                    true => "Two-factor authentication stays on.".to_owned(),
+                    false => "This address was never verified. The new password verifies it, and removes what was set up with this \
+                              address before, such as API keys and two-factor authentication."
+                        .to_owned(),
+                },
             ],
-            Self::Security { name, what, at, .. } | Self::Notice { name, what, at, .. } => {
+            Self::Security { what, at, .. } | Self::Notice { name: None, what, at, .. } => {
+                vec!["Hello,".to_owned(), format!("{what} It was {}.", at.format("%A, %-d %B %Y, %H:%M UTC"))]
+            }
+            Self::Notice { name: Some(name), what, at, .. } => {
                 vec![format!("Hello {name},"), format!("{what} It was {}.", at.format("%A, %-d %B %Y, %H:%M UTC"))]
             }
             Self::InvitationAcceptedByAnother { account, invited_address, joiner, level } => vec![
@@ -243,7 +285,10 @@ impl Letter {
     /// What the reader is asked to do, where, and until when.
     fn action(&self) -> Option<(&'static str, String, String)> {
         let (label, link, expires_at) = match self {
-            Self::VerifyEmail { link, expires_at, .. } => ("Confirm the address", link, expires_at),
+            Self::VerifyEmail { link, expires_at } | Self::ConfirmEmailChange { link, expires_at, .. } => {
+                ("Verify the address", link, expires_at)
+            }
+            Self::StopEmailChange { link, expires_at, .. } => ("Stop the change", link, expires_at),
             Self::Invitation { link, expires_at, .. } => ("See the invitation", link, expires_at),
             Self::AccessRequest { link, expires_at, .. } => ("See the request", link, expires_at),
             Self::ResetPassword { link, expires_at, .. } => ("Take a new password", link, expires_at),
@@ -257,7 +302,15 @@ impl Letter {
     fn unexpected(&self) -> &'static str {
         match self {
             Self::VerifyEmail { .. } => {
-                "If you didn't ask for this, ignore this mail: without the link nobody can confirm your address."
+                "If you did not sign up, ignore this e-mail: the login can do little, and is deleted after 7 days. If you want to sign up \
+                 yourself, open the link and choose \"I did not choose a password\". Never enter a password that somebody else told you."
+            }
+            Self::ConfirmEmailChange { .. } => {
+                "If you don't know that login, ignore this e-mail: without the link and the password nothing changes. Never enter a \
+                 password that somebody else told you."
+            }
+            Self::StopEmailChange { .. } => {
+                "If it was not you, stop the change with this link, and choose a new password: somebody is signed in with your login."
             }
             Self::Invitation { .. } => {
                 "If you don't know who invites you, ignore this mail. Don't pass the link on: whoever has it may join."
@@ -355,105 +408,4 @@ fn is_unsafe(c: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use chrono::TimeZone as _;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Every kind of letter, with the same name in each place and the same message.
-    fn letters(name: &str, message: Option<&str>) -> Vec<Letter> {
-        let (n, message, level, expires_at) = (|| name.to_owned(), message.map(str::to_owned), "Author", DateTime::UNIX_EPOCH);
-        let link = || "https://app.example/page#token=abc".to_owned();
-        vec![
-            Letter::VerifyEmail { name: n(), link: link(), expires_at },
-            Letter::Invitation { account: n(), inviter: n(), level, message: message.clone(), link: link(), expires_at },
-            Letter::AccessRequest { agency: n(), requester: n(), profile: n(), level, message, link: link(), expires_at },
-            Letter::AccessApproved { agency: n(), client: n(), level, until: None, approver: n() },
-            Letter::AccessDeclined { agency: n(), address: n(), level },
-            Letter::ConnectionEnded { by: Some(n()), account: n(), other_account: n() },
-            Letter::ConnectionEnded { by: None, account: n(), other_account: n() },
-            Letter::ConnectionEnding { agency: n(), client: n(), ends_at: expires_at },
-            Letter::InvitationAcceptedByAnother { account: n(), invited_address: n(), joiner: n(), level },
-        ]
-    }
-
-    /// The elements of a document with their attributes, without line breaks: what an injection would change.
-    fn elements(html: &str) -> Vec<&str> {
-        let tags = html.split('<').skip(1).map(|rest| rest.split_once('>').unwrap().0);
-        tags.filter(|tag| *tag != "br").collect()
-    }
-
-    #[test]
-    fn an_invitation_says_who_what_where_and_until_when() {
-        let invitation = Letter::Invitation {
-            account: "Acme & Co".into(),
-            inviter: "Ada".into(),
-            level: "Author",
-            message: Some("Welcome!\nSee you <soon>.".into()),
-            link: "https://app.example/invitation#token=abc".into(),
-            expires_at: Utc.with_ymd_and_hms(2026, 11, 30, 14, 5, 9).unwrap(),
-        };
-        let mail = invitation.render();
-        assert_eq!(mail.subject, "Ada invites you to Acme & Co");
-        assert_eq!(
-            mail.text,
-            "Ada invites you to join the account Acme & Co.\n\nYour level: Author.\n\n\
-             Their message:\n\n> Welcome!\n> See you <soon>.\n\n\
-             See the invitation:\nhttps://app.example/invitation#token=abc\n\n\
-             The link works until Monday, 30 November 2026, 14:05 UTC.\n\n\
-             If you don't know who invites you, ignore this mail. Don't pass the link on: whoever has it may join.\n"
-        );
-        assert!(mail.html.contains("Welcome!<br>\nSee you &lt;soon&gt;.</blockquote>"));
-        assert!(mail.html.contains("href=\"https://app.example/invitation#token=abc\""));
-        assert!(mail.html.contains("join the account Acme &amp; Co.") && mail.html.contains("30 November 2026, 14:05 UTC"));
-    }
-
-    #[test]
-    fn t58_a_name_adds_no_header_line_or_element() {
-        let name = "Eve\r\nBcc: all@x.io\0\u{2028}\u{2029}\u{85}\u{202e}<a href='//e'>\"&amp;</title><script>";
-        let calm = letters("x", None);
-        for (letter, calm) in letters(name, None).iter().zip(&calm) {
-            let (mail, calm) = (letter.render(), calm.render());
-            assert!(!mail.subject.chars().any(is_unsafe), "{}", mail.subject);
-            assert_eq!(elements(&mail.html), elements(&calm.html));
-            assert_eq!(mail.text.lines().count(), calm.text.lines().count());
-            assert!(mail.html.contains("Eve Bcc: all@x.io &lt;a href=&#39;//e&#39;&gt;&quot;&amp;amp;&lt;/title&gt;"));
-        }
-    }
-
-    #[test]
-    fn t58_a_message_stays_a_quotation() {
-        let message = "\r\n a\r\nb\rc\u{2028}d\u{85}e\n\n\u{202e}https://evil.example\u{0}</blockquote>\n";
-        let mail = letters("x", Some(message)).remove(1).render();
-        let quotation: Vec<&str> = mail.text.lines().filter(|line| line.starts_with('>')).collect();
-        assert_eq!(quotation, ["> a", "> b", "> c", "> d", "> e", ">", "> https://evil.example </blockquote>"]);
-        assert_eq!(mail.html.matches("</blockquote>").count(), 1);
-        let blank = letters("x", Some(" \r\n\u{202e} ")).remove(1).render();
-        assert!(!blank.text.contains("message") && !blank.html.contains("blockquote"));
-    }
-
-    /// Any text, rich in the characters that do harm.
-    fn nasty() -> impl Strategy<Value = String> {
-        let harmful = "\r\n\0\t\u{85}\u{1b}\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}<>&\"'=;/#";
-        let harmful: Vec<char> = harmful.chars().collect();
-        let c = prop_oneof![any::<char>(), prop::sample::select(harmful)];
-        prop::collection::vec(c, 0..300).prop_map(|chars| chars.into_iter().collect())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
-
-        #[test]
-        fn t58_no_text_gets_out_of_its_place(name in nasty(), message in nasty()) {
-            let lines = quoted_lines(&message).len();
-            let calm = letters("x", (lines > 0).then_some(&*"x\n".repeat(lines)));
-            for (letter, calm) in letters(&name, Some(&message)).iter().zip(calm) {
-                let (mail, calm) = (letter.render(), calm.render());
-                prop_assert!(!mail.subject.chars().any(is_unsafe) && mail.subject.chars().count() <= SUBJECT_LENGTH);
-                prop_assert_eq!(elements(&mail.html), elements(&calm.html));
-                prop_assert_eq!(mail.text.lines().count(), calm.text.lines().count());
-            }
-        }
-    }
-}
+mod tests;

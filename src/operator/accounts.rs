@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     db::{Sql, contains, model, select},
     error::{Error, Result, UserError, UserErrorCode},
-    users::rules::may_own,
+    users::rules::{may_govern, may_own},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser};
 use entity::{
@@ -174,6 +174,7 @@ pub async fn transfer(app: &App, id: AccountId, next: user::Model) -> Result<(St
         let unknown = || UserError::new(UserErrorCode::NotFound, format!("{} is no user of {id}", next.username));
         let target = crate::actor::member_of(tx, id, next.id).await?.ok_or_else(unknown)?;
         may_own(account.owner_id, &target)?;
+        may_govern(&crate::identity::ops::find_user(tx, next.id).await?, UserLevel::Owner)?;
         let event = ownership::give(tx, &account, next.id, |former| {
             Happening::by_operator(EventKind::OwnershipTransferred, next.id.0).from(former.to_string()).to(next.id.to_string())
         })

@@ -46,6 +46,7 @@ pub async fn set_user_level(
         accounts::rules::assignable(level)?;
         rules::may_set_level(actor.user.id, &member)?;
         accounts::rules::needs_level(actor.seat()?.account.plan, level)?;
+        rules::may_govern(&find_user(tx, user).await?, level)?;
         if dry_run {
             let shrinks = (level < member.level).then_some(NodeId::User(user));
             return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessShrinks, shrinks)));

@@ -1,7 +1,7 @@
 //! What is allowed of an account's users: pure.
 
 use crate::error::{UserError, UserErrorCode};
-use entity::{UserId, UserLevel, member};
+use entity::{UserId, UserLevel, member, user};
 
 /// Refuses a change of level that would touch the Owner's, or one's own (U6).
 pub fn may_set_level(asker: UserId, target: &member::Model) -> Result<(), UserError> {
@@ -14,6 +14,20 @@ pub fn may_set_level(asker: UserId, target: &member::Model) -> Result<(), UserEr
         return Err(UserError::new(UserErrorCode::CannotChangeOwnLevel, why).at(["userId"]));
     }
     Ok(())
+}
+
+/// Refuses to make somebody Admin or Owner whose address is not verified. An unverified user is erased after 7 days, and no account
+/// with other users loses its Owner that way (I1).
+pub fn may_govern(target: &user::Model, level: UserLevel) -> Result<(), UserError> {
+    if level < UserLevel::Admin || target.email_verified_at.is_some() {
+        return Ok(());
+    }
+    let why = format!(
+        "{} can't become {}, because their e-mail address is not verified. Ask them to open the link in their verification e-mail.",
+        target.name,
+        level.title()
+    );
+    Err(UserError::new(UserErrorCode::EmailNotVerified, why).at(["userId"]))
 }
 
 /// Refuses to take the Owner's access, or one's own (U6, U7).

@@ -25,14 +25,7 @@ impl TestApp {
     /// Somebody new with a verified address and a Free account of their own, called as their address says.
     pub async fn person(&self, email: &str) -> Person<'_> {
         let person = self.newcomer(email).await;
-        let token = self.token_to(email, "verify_email").await;
-        person
-            .ask(
-                "mutation($t: String!) { verifyEmail(input: {token: $t}) { user { id } userErrors { code } } }",
-                json!({ "t": token }),
-            )
-            .await
-            .ok();
+        person.verify().await.ok();
         person
     }
 
@@ -95,14 +88,31 @@ impl<'a> Person<'a> {
         self.ask(query, json!({ "i": { "emails": emails, "level": level } })).await
     }
 
-    /// A new colleague who joins this person's account at a level, and acts in it.
+    /// Verifies the address with the link in the latest mail and this person's own session.
+    pub async fn verify(&self) -> Reply {
+        self.verify_at(&self.email).await
+    }
+
+    /// The same with the latest mail to another address.
+    pub async fn verify_at(&self, email: &str) -> Reply {
+        let query = "mutation($t: String!) { verifyEmail(input: {token: $t}) \
+                     { user { id } joinedAccount { id } joinError { code field } userErrors { code message field } } }";
+        self.ask(query, json!({ "t": self.app.token_to(email, "verify_email").await })).await
+    }
+
+    /// A new colleague with a verified address who joins this person's account at a level, and acts in it.
     pub async fn colleague(&self, email: &str, level: &str) -> Person<'a> {
         self.invite(&[email], level).await.ok();
         let token = self.app.token_to(email, "invitation").await;
         let query = format!("mutation($i: SignUpInput!) {{ signUp(input: $i) {{ {SIGNED_IN} }} }}");
         let name = email.split('@').next().unwrap();
         let input = json!({ "email": email, "password": PASSWORD, "name": name, "invitationToken": token });
-        Person::of(self.app, email, self.app.ask(&query, json!({ "i": input })).await.payload())
+        let person = Person::of(self.app, email, self.app.ask(&query, json!({ "i": input })).await.payload());
+        // An Admin joins with the verification.
+        match person.verify().await.payload()["joinedAccount"]["id"].as_str() {
+            Some(account) => person.acting_in(account).await,
+            None => person,
+        }
     }
 
     /// Gives another user of the account a level.

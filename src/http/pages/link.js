@@ -78,9 +78,9 @@ function tell(error, form) {
   (field || part("status")).focus();
 }
 
-/** Ends the page's work: forms and the used token go, what happened stays. */
-function finish(text) {
-  for (const form of [...document.forms]) form.remove();
+/** Ends the page's work: forms (but one, if its id is given) and the used token go, what happened stays. */
+function finish(text, staysId) {
+  for (const form of [...document.forms]) form.id === staysId || form.remove();
   history.replaceState(null, "", location.pathname);
   say(text);
   part("status").focus();
@@ -100,12 +100,39 @@ async function signOut() {
   await signedOut.catch(() => {});
 }
 
-async function verifyEmail() {
-  onSubmit("verify", async () => {
-    const { user } = await change("verifyEmail", "user { email }", { token });
-    finish(user?.email ? `The address ${user.email} is verified.` : "The address is verified.");
+/** What `verifyEmail` changed, in words. */
+function verified({ user, joinedAccount, joinError }) {
+  const done = user?.email ? `The address ${user.email} is verified.` : "The address is verified.";
+  if (joinError) return `${done} You did not join the account that invited you: ${joinError.message}`;
+  return joinedAccount ? `${done} You have joined ${joinedAccount.name} as Admin. Sign in to act there.` : done;
+}
+
+/** Offers a new password to a person whose login somebody else may know. The link goes to the login's own address. */
+function offerReset(text) {
+  onSubmit("forgotten", async () => {
+    await ask("mutation($token: String!) { requestPasswordReset(input: { token: $token }) { accepted } }", { token });
+    finish(text);
   });
+}
+
+async function verifyEmail() {
+  onSubmit("verify", async ({ password }) => {
+    const fields = "user { email } joinedAccount { name } joinError { message }";
+    finish(verified(await change("verifyEmail", fields, { token, password })));
+  });
+  offerReset("If nobody has verified the address yet, a link to choose a password is on its way to it. It works for an hour.");
   show("verify");
+  show("forgotten");
+}
+
+async function stopChange() {
+  onSubmit("stop", async () => {
+    await change("stopEmailChange", "stopped", { token });
+    finish("The change is stopped. The address of your login stays the same.", "forgotten");
+    show("forgotten");
+  });
+  offerReset("A link to choose a new password is on its way to your address. It works for an hour.");
+  show("stop");
 }
 
 async function resetPassword() {
@@ -119,15 +146,19 @@ async function resetPassword() {
 async function invitation() {
   const found = await preview("invitationByToken", "accountName email level invitedByName");
   const { accountName, email } = found;
+  const isAdmin = found.level === "ADMIN";
   about({ Account: accountName, "Invited by": found.invitedByName, "Your level": levels[found.level] }, found);
   part("email").value = email;
+  part("email").readOnly = isAdmin;
+  show("invited-only", isAdmin);
   onSubmit("sign-up", async (input) => {
     input = { ...input, invitationToken: token, client: "WEB" };
     accessToken = (await change("signUp", "credentials { accessToken }", input)).credentials.accessToken;
     await signOut();
-    const isInvited = input.email.trim().toLowerCase() === email.toLowerCase();
-    const next = isInvited ? "You can sign in with it and your password now." : "Open the link that was sent there to verify it.";
-    finish(`You have joined ${accountName}. Your address is ${input.email.trim()}. ${next}`);
+    const address = input.email.trim();
+    const next = `Open the link in the e-mail that was sent to ${address}, and enter your password there`;
+    if (isAdmin) finish(`You have signed up. ${next}: then you join ${accountName} as Admin.`);
+    else finish(`You have joined ${accountName}. ${next} to verify the address.`);
   });
   onSubmit("join", async (input) => {
     await signIn(input);
@@ -190,7 +221,7 @@ async function accessRequest() {
   show("sign-in");
 }
 
-const pages = { "/verify-email": verifyEmail, "/reset-password": resetPassword, "/invitation": invitation, "/access-request": accessRequest };
+const pages = { "/verify-email": verifyEmail, "/stop-change": stopChange, "/reset-password": resetPassword, "/invitation": invitation, "/access-request": accessRequest };
 addEventListener("hashchange", () => location.reload());
 addEventListener("pagehide", signOut);
 if (token) pages[location.pathname]?.().catch((error) => tell(error));
