@@ -7,7 +7,7 @@ use crate::{
     api_keys,
     app::{App, Happening, Tx},
     connections::rules::level_through,
-    db::{Sql, columns, model},
+    db::{Sql, columns, model, select},
     error::{Denied, Result},
     keys::Ticket,
     network::Network,
@@ -24,7 +24,7 @@ use entity::{
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
 use std::{
     net::IpAddr,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -38,6 +38,8 @@ pub struct Caller {
     actor: Arc<Mutex<Option<Arc<Actor>>>>,
     /// The turn of the subscription that this caller opened.
     pub turn: EventTurn,
+    /// Who this is, once the database has confirmed it.
+    known: Arc<OnceLock<Pass>>,
 }
 
 /// What a request proves with who sends it.
@@ -130,7 +132,7 @@ impl Caller {
     }
 
     fn new(credential: Result<Option<Credential>, &'static str>) -> Self {
-        Self { credential, client: Client::default(), actor: Arc::default(), turn: EventTurn::default() }
+        Self { credential, client: Client::default(), actor: Arc::default(), turn: EventTurn::default(), known: Arc::default() }
     }
 
     /// For whom this caller's operations count.
@@ -142,6 +144,16 @@ impl Caller {
             Ok(None) | Err(_) => Who::SignedOut(self.address().map(Network::containing)),
         };
         Taker { who, address: self.address() }
+    }
+
+    /// The program that the request comes from.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Who this is, if a field or mutation has looked it up. Costs nothing.
+    pub fn known(&self) -> Option<&Pass> {
+        self.known.get()
     }
 
     /// From this client.
@@ -201,13 +213,18 @@ impl Caller {
         }
     }
 
+    /// Who the credentials are of at this moment.
+    async fn read(&self, db: &impl ConnectionTrait, pass: Pass, now: Moment) -> Result<Actor> {
+        Actor::read(db, &pass, now).await.inspect(|_| _ = self.known.set(pass))
+    }
+
     /// Who this is, read once per request.
     pub async fn actor(&self, app: &App) -> Result<Arc<Actor>> {
         let mut known = self.actor.lock().await;
         if let Some(actor) = &*known {
             return Ok(Arc::clone(actor));
         }
-        let actor = Actor::read(app.reader(), &self.pass(app.reader()).await?, app.now()).await?;
+        let actor = self.read(app.reader(), self.pass(app.reader()).await?, app.now()).await?;
         if let Proof::ApiKey(key) = &actor.proof {
             api_keys::ops::used(app, key);
         }
@@ -228,7 +245,7 @@ impl Tx {
         let pass = caller.pass(self.db()).await?;
         let own = [Some(pass.user.into()), pass.account.map(LogId::from)];
         self.hold(own.into_iter().flatten().chain(also).collect()).await?;
-        Actor::read(self.db(), &pass, self.now()).await
+        caller.read(self.db(), pass, self.now()).await
     }
 
     /// As [`Tx::actor`], refused for an API key: the first line of every operation on oneself (I6).
@@ -250,7 +267,7 @@ impl Tx {
     pub async fn authorize(&self, caller: &Caller, needs: Permission, also: Vec<LogId>) -> Result<Actor> {
         if !also.is_empty() {
             // Others' logs are not held up for who may not anyway. What counts is what is read once all is held.
-            Actor::read(self.db(), &caller.pass(self.db()).await?, self.before_now()).await?.may(needs)?;
+            caller.read(self.db(), caller.pass(self.db()).await?, self.before_now()).await?.may(needs)?;
         }
         let actor = self.actor(caller, also).await?;
         actor.may(needs)?;
@@ -490,10 +507,6 @@ impl Seat {
 
 /// A user's own place as a direct user of an account, read inside a transaction.
 pub async fn member_of(tx: &Tx, account: AccountId, user: UserId) -> Result<Option<member::Model>> {
-    let sql = crate::db::select::<member::Entity>("m")
-        .push(" WHERE m.account_id = ")
-        .bind(account)
-        .push(" AND m.user_id = ")
-        .bind(user);
+    let sql = select::<member::Entity>("m").push(" WHERE m.account_id = ").bind(account).push(" AND m.user_id = ").bind(user);
     sql.one(tx.db(), model("m")).await
 }

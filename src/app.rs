@@ -9,7 +9,11 @@ use crate::{
     config::Config,
     db::{Db, ROWS_PER_STATEMENT, Sql, insert_all},
     error::{Denied, Error, Fault, Result},
-    events::{bus::Bus, feed::Feeds},
+    events::{
+        bus::Bus,
+        feed::Feeds,
+        security::{self, NewSecurityEvent, SecurityLog},
+    },
     identity::{passwords::Hasher, throttle::Throttle},
     keys::Keys,
     mail::{Mailer, outbox},
@@ -60,6 +64,8 @@ pub struct Parts {
     pub bus: Box<dyn Bus>,
     /// What listeners read.
     pub feeds: Feeds,
+    /// Records security events.
+    pub security: SecurityLog,
     /// Where the server itself is reached, without a slash at the end.
     pub own_url: String,
     /// Where links in mails lead, without a slash at the end.
@@ -222,6 +228,7 @@ struct Pending {
     events: Vec<event::Model>,
     entries: Vec<(LogId, EventId)>,
     mails: Vec<mail::Model>,
+    security: Vec<NewSecurityEvent>,
 }
 
 impl Tx {
@@ -290,6 +297,11 @@ impl Tx {
         id
     }
 
+    /// Records a security event once this has committed (E1a).
+    pub fn note(&self, event: NewSecurityEvent) {
+        self.pending().security.push(event);
+    }
+
     /// Puts e-mails into the outbox. One that is past the day's limit of its address is put there as failed (I8).
     pub async fn mail(&self, mails: &[Outgoing<'_>]) -> Result<()> {
         let past_limit = outbox::past_limit(self, mails).await?;
@@ -323,6 +335,12 @@ impl Tx {
         if !pending.mails.is_empty() {
             app.mailer.wake();
         }
+        let of_change = |event: &event::Model| {
+            let logs = pending.entries.iter().filter(|(_, id)| *id == event.id).map(|(log, _)| *log);
+            security::of_change(event, logs)
+        };
+        let noted = pending.events.iter().filter_map(of_change).chain(pending.security);
+        noted.for_each(|event| app.security.record(event, &security::client()));
         Ok(())
     }
 

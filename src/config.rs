@@ -57,6 +57,8 @@ pub struct Config {
     pub client_requests_per_day: u32,
     /// The shortest time from the latest e-mail to the next of its kind.
     pub resend_interval: TimeDelta,
+    /// How long security events are kept.
+    pub security_events_ttl: TimeDelta,
     /// Whether those who guess are slowed down.
     pub sign_in_throttle: bool,
     /// The proxies whose word counts for where a request comes from.
@@ -232,6 +234,7 @@ impl Config {
             invitations_per_day: values.get("invitations_per_day", parse::count)?,
             client_requests_per_day: values.get("client_requests_per_day", parse::count)?,
             resend_interval: values.get("resend_interval", parse::duration)?,
+            security_events_ttl: values.get("security_events_ttl", parse::duration)?,
             sign_in_throttle: values.get("sign_in_throttle", parse::switch)?,
             trusted_proxies: values.get("trusted_proxies", parse::networks)?,
             dev_hosts: values.get("dev_hosts", parse::hosts)?,

@@ -18,6 +18,7 @@ use crate::{
     events::{
         api::{self as events, Event},
         listen::EventsSubscription,
+        security::api::{self as security_events, SecurityEvent},
     },
     identity::{
         api::{IdentityMutation, IdentityQuery},
@@ -115,6 +116,8 @@ pub enum Node {
     ApiKey(ApiKey),
     /// An event.
     Event(Event),
+    /// A security event.
+    SecurityEvent(SecurityEvent),
 }
 
 /// The most ids that `nodes` takes.
@@ -167,6 +170,10 @@ pub async fn load_nodes(ctx: &Context<'_>, ids: &[NodeId]) -> Result<Vec<Option<
     if let wanted @ [_, ..] = pick!(Event).as_slice() {
         let rows = events::load_visible(app, &actor, wanted).await?;
         add(rows.into_iter().map(|node| (node.id.to_string(), Node::Event(node))).collect());
+    }
+    if let wanted @ [_, ..] = pick!(SecurityEvent).as_slice() {
+        let rows = security_events::load_visible(app, &actor, wanted).await?;
+        add(rows.into_iter().map(|node| (node.id.to_string(), Node::SecurityEvent(node))).collect());
     }
     Ok(ids.iter().map(|id| found.get(&id.to_string()).cloned()).collect())
 }

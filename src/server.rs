@@ -5,7 +5,11 @@ use crate::{
     clock::Clock,
     config::Config,
     db::Db,
-    events::{bus::InProcess, feed::Feeds},
+    events::{
+        bus::InProcess,
+        feed::Feeds,
+        security::{self, SecurityLog},
+    },
     http::{
         self, accept,
         connections::Connections,
@@ -83,6 +87,7 @@ pub async fn build(config: Config, clock: Clock, address: SocketAddr) -> Result<
         _ => Transport::Memory(Mailbox::default()),
     };
     Ok(App::new(Parts {
+        security: SecurityLog::new(clock.clone()),
         db,
         clock,
         keys: Keys::load(&config, &own_address)?,
@@ -108,6 +113,7 @@ pub async fn start(app: App, listener: TcpListener, cast: Cast) -> Result<Runnin
         again_after_panics("the keyring", shutdown.clone(), &app, reload_keys),
         tokio::spawn(async move { accept::serve(listener, server, serving).await }),
         again_after_panics("the outbox", shutdown.clone(), &app, outbox::run),
+        again_after_panics("the writer of security events", shutdown.clone(), &app, security::run),
         again_after_panics("the sweeper", shutdown, &app, sweeper::run),
     ];
     Ok(Running { app, address, stop, tasks })
@@ -181,6 +187,9 @@ impl Running {
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("requests or sockets were still open after {DRAIN:?} and are cut off");
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
+        }
+        if let Err(error) = self.app.security.flush(&self.app).await {
+            tracing::warn!(cause = %error.cause(), "the latest security events could not be written");
         }
         self.app.db.close().await;
     }

@@ -9,6 +9,7 @@ use crate::{
     connections,
     db::{Sql, by_id, model, select},
     error::Result,
+    events::security,
     identity::{self, rules::VERIFICATION_TTL},
     invitations,
 };
@@ -46,6 +47,7 @@ pub async fn sweep(app: &App) -> Result<()> {
     while batch(app, active_until(app, "ends_at").await?, ended).await {}
     while batch(app, active_until(app, "remind_at").await?, ending).await {}
     batch(app, unverified(app).await?, unverified_user).await;
+    security::store::delete_old(app).await?;
     Ok(())
 }
 

@@ -31,6 +31,7 @@ mod resending;
 mod scale;
 mod schema;
 mod security;
+mod security_events;
 mod takeover;
 mod two_factor;
 mod users;

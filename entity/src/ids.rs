@@ -171,6 +171,8 @@ ids! {
     EventId Event "event";
     /// An e-mail in the outbox.
     MailId Mail "mail";
+    /// A security event.
+    SecurityEventId SecurityEvent "securityevent";
 }
 
 /// A log's id is the id of the account or the user whose log it is.

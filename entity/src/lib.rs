@@ -17,6 +17,7 @@ pub mod mail;
 pub mod member;
 pub mod place;
 pub mod recovery_code;
+pub mod security_event;
 pub mod session;
 pub mod user;
 

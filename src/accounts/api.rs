@@ -10,6 +10,7 @@ use crate::{
     events::{
         api::{EventEdge, EventFilter},
         feed::Cursor,
+        security::api::{self as security_events, SecurityEventEdge, SecurityEventFilter},
     },
     invitations::{self, api::InvitationEdge},
     limits::{Counted, Rolling},
@@ -23,6 +24,7 @@ use entity::{
     connection::{ConnectionStatus, Side},
     event::EventKind,
     invitation::InvitationStatus,
+    security_event::{SecurityEventKind, SecurityOutcome},
     user,
 };
 use guarded::guarded;
@@ -214,6 +216,31 @@ impl Account {
         let page = PageArgs { first, after, last, before };
         let filter = EventFilter { actor, kinds, from, until };
         Ok(crate::events::api::list(ctx, self.row.id.into(), &page, &filter).await?)
+    }
+
+    /// Security events that concern the account, newest first: the part of its audit log that is not made of changes. It contains API
+    /// keys, denials, agency users who entered the account, fetched downloads and the operator's commands, with the IP addresses that
+    /// they came from. Sign-ins concern the user alone (`Viewer.securityEvents`). A user who acts in the account through a connection
+    /// does not see the users of other agencies, and sees the addresses of their own agency's users only.
+    #[needs(ViewAuditLog)]
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
+    async fn security_events(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        #[graphql(desc = "Only what this user did.")] actor: Option<UserId>,
+        kinds: Option<Vec<SecurityEventKind>>,
+        #[graphql(desc = "Only with one of these outcomes.")] outcomes: Option<Vec<SecurityOutcome>>,
+        #[graphql(desc = "Only what occurred at this moment or later.")] from: Option<Moment>,
+        #[graphql(desc = "Only what occurred before this moment.")] until: Option<Moment>,
+    ) -> async_graphql::Result<Connection<SecurityEventEdge>> {
+        let page = PageArgs { first, after, last, before };
+        let filter = SecurityEventFilter { kinds, outcomes, actor, from, until };
+        Ok(security_events::list(ctx, security_events::Subject::Account(self.row.id), &page, &filter).await?)
     }
 
     /// When it joined the partner program.

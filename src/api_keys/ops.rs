@@ -6,11 +6,17 @@ use crate::{
     app::{App, Outgoing, Tx},
     db::{Sql, by_id, model, select},
     error::{Fault, Result, UserError, UserErrorCode, level_name},
+    events::security::NewSecurityEvent,
     permission::Permission,
     text,
 };
 use chrono::TimeDelta;
-use entity::{ApiKeyId, Moment, UserId, UserLevel, api_key, event::EventKind, mail::MailKind};
+use entity::{
+    ApiKeyId, Moment, UserId, UserLevel, api_key,
+    event::EventKind,
+    mail::MailKind,
+    security_event::{SecurityEventKind, SecurityOutcome},
+};
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 
 /// How many keys an account can have.
@@ -89,6 +95,7 @@ pub async fn create_api_key(app: &App, caller: &Caller, input: NewApiKey) -> Res
         };
         api_key::Entity::insert(key.clone().into_active_model()).exec_without_returning(tx.db()).await?;
         let made = actor.did(EventKind::ApiKeyCreated, key.id.0).from(level_name(level)).to(key.name.as_str());
+        tx.note(lifecycle(SecurityEventKind::ApiKeyCreated, &actor, &key));
         let event = tx.append(made, [key.account_id.into(), actor.user.id.into()]);
         tx.mail(&[Outgoing::to_user(&actor.user, MailKind::ApiKeyCreated, event, key.id.0)]).await?;
         Ok((key, secret))
@@ -117,10 +124,22 @@ async fn delete(tx: &Tx, actor: &Actor, keys: Vec<api_key::Model>) -> Result<()>
     }
     Sql::new("DELETE FROM api_keys WHERE id IN ").list(keys.iter().map(|key| key.id)).run(tx.db()).await?;
     for key in keys {
+        tx.note(lifecycle(SecurityEventKind::ApiKeyDeleted, actor, &key));
         let gone = actor.did(EventKind::ApiKeyRevoked, key.id.0).from(key.name);
         tx.append(gone, [key.account_id.into(), key.user_id.into()]);
     }
     Ok(())
+}
+
+/// That a user creates or deletes a key. It concerns the user whose key it is.
+fn lifecycle(kind: SecurityEventKind, actor: &Actor, key: &api_key::Model) -> NewSecurityEvent {
+    NewSecurityEvent {
+        actor: Some(actor.user.id),
+        account: Some(key.account_id),
+        via: actor.via(),
+        api_key: Some(key.id),
+        ..NewSecurityEvent::new(kind, SecurityOutcome::Success).of_user(key.user_id)
+    }
 }
 
 /// Deletes all that a user made, wherever it acts. What becomes of the user says it in the log.

@@ -15,7 +15,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const USUAL_FILE: &str = "keyholder.toml";
 
 /// Every setting: its key, and its name in the environment. Its flag is the key with dashes.
-pub(super) const SETTINGS: [(&str, &str); 44] = [
+pub(super) const SETTINGS: [(&str, &str); 45] = [
     ("listen", "KEYHOLDER_LISTEN"),
     ("database_url", "DATABASE_URL"),
     ("smtp_url", "SMTP_URL"),
@@ -33,6 +33,7 @@ pub(super) const SETTINGS: [(&str, &str); 44] = [
     ("invitations_per_day", "KEYHOLDER_INVITATIONS_PER_DAY"),
     ("client_requests_per_day", "KEYHOLDER_CLIENT_REQUESTS_PER_DAY"),
     ("resend_interval", "KEYHOLDER_RESEND_INTERVAL"),
+    ("security_events_ttl", "KEYHOLDER_SECURITY_EVENTS_TTL"),
     ("sign_in_throttle", "KEYHOLDER_SIGN_IN_THROTTLE"),
     ("trusted_proxies", "KEYHOLDER_TRUSTED_PROXIES"),
     ("dev_hosts", "KEYHOLDER_DEV_HOSTS"),

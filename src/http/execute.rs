@@ -7,7 +7,7 @@
 //! on the wire.
 
 use super::{
-    RequestId, Server,
+    RequestId, Server, denials,
     nulls::{Flags, Nulls},
     params::Params,
     prescan, root, seal,
@@ -15,7 +15,7 @@ use super::{
     unsent::{SHORT, Share, Unsent},
     variables::Given,
 };
-use crate::{actor::Caller, config::Limits, error::Denied};
+use crate::{actor::Caller, config::Limits, error::Denied, events::security};
 use async_graphql::{
     Name, Request, Response, ServerError, Value, Variables,
     parser::{
@@ -29,7 +29,7 @@ use futures_util::{
     stream,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::{any::Any, mem, ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, borrow::Cow, mem, ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{task::yield_now, time::timeout};
 use tracing::Instrument;
 
@@ -159,8 +159,9 @@ pub async fn answer(server: &Server, caller: Caller, id: RequestId, operation: O
     let (request, finish) = operation.split(&server.nulls, id.clone());
     let working = server.clone();
     let work = async move {
-        let outcome = AssertUnwindSafe(working.schema.execute(request.data(caller))).catch_unwind().await;
-        let answer = bounded(&working, &finish, outcome).await;
+        let run = working.schema.execute(request.data(caller.clone()));
+        let outcome = AssertUnwindSafe(security::within(&working.app, caller.client(), run)).catch_unwind().await;
+        let answer = bounded(&working, &finish, &caller, outcome).await;
         drop(turn);
         answer
     };
@@ -198,7 +199,7 @@ pub fn answers(
     let answers = events.then(move |outcome| {
         let told = Arc::clone(&told);
         async move {
-            let answer = bounded(&told.0, &told.1, outcome).await;
+            let answer = bounded(&told.0, &told.1, &told.2, outcome).await;
             told.2.turn.end();
             answer
         }
@@ -234,11 +235,12 @@ impl Deref for Answer {
 }
 
 /// An answer put right, unless it is more than it may be or than there is room for.
-async fn bounded(server: &Server, finish: &Finish, outcome: Result<Response, Panic>) -> Answer {
+async fn bounded(server: &Server, finish: &Finish, caller: &Caller, outcome: Result<Response, Panic>) -> Answer {
     let response = match outcome {
         Ok(response) => server.scales.weigh(response, || finish.request()).await,
         Err(panic) => fault(&finish.id, panic.as_ref()),
     };
+    denials::note(&server.app, caller, &response.errors, || finish.document());
     let response = finish.response(response);
     let longest = server.app.config.limits.answer_bytes;
     let length = bytes(&response.data) + response.errors.iter().map(error_bytes).sum::<usize>();
@@ -352,6 +354,14 @@ impl Finish {
         request.operation_name.clone_from(&self.name);
         // They were read from this text before.
         request.variables(serde_json::from_str(&self.variables).unwrap_or_default())
+    }
+
+    /// The operation's document, for what is wrong with an answer.
+    fn document(&self) -> Option<Cow<'_, ExecutableDocument>> {
+        match &self.document {
+            Document::Parsed(document) => Some(Cow::Borrowed(document)),
+            Document::Text(text) => parse_query(text).ok().map(Cow::Owned),
+        }
     }
 
     fn mend(&self, document: &ExecutableDocument, all: bool, response: &mut Response) {

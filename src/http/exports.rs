@@ -14,6 +14,7 @@ use crate::{
     accounts::export,
     actor::Caller,
     error::{Denied, Error},
+    events::security::NewSecurityEvent,
     network::Network,
 };
 use async_graphql::{Name, PathSegment, Request, ServerError, Value, Variables};
@@ -23,6 +24,7 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use entity::security_event::{SecurityEventKind, SecurityOutcome};
 use futures_util::stream;
 use limits::Pace;
 use std::{
@@ -107,6 +109,7 @@ pub async fn download(State(server): State<Server>, Path(token): Path<String>, p
         Ok(false) => return gone(),
         Err(error) => return broken(error),
     }
+    note_fetch(&server, &link, &parts);
     let name = format!("attachment; filename=\"{}.zip\"", link.account);
     let (pieces, queue) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
@@ -128,6 +131,14 @@ pub async fn download(State(server): State<Server>, Path(token): Path<String>, p
     let headers =
         [(header::CONTENT_TYPE, "application/zip"), (header::CACHE_CONTROL, "no-store"), (header::CONTENT_DISPOSITION, &name)];
     (headers, Body::from_stream(body)).into_response()
+}
+
+/// Records who made the link, and from where the download is fetched: a link works for whoever has it.
+fn note_fetch(server: &Server, link: &export::Link, request: &Parts) {
+    if let Some(pass) = link.caller.known() {
+        let fetched = NewSecurityEvent::new(SecurityEventKind::ExportDownloaded, SecurityOutcome::Success).by_pass(pass);
+        server.app.security.record(fetched, &client::of(server, request));
+    }
 }
 
 fn busy(why: &'static str) -> Response {

@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod client;
 pub mod connections;
+pub mod denials;
 pub mod execute;
 pub mod exports;
 pub mod graphiql;

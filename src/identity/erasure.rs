@@ -15,6 +15,7 @@ use crate::{
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::{ROWS_PER_STATEMENT, Sql, model, select},
     error::{Error, Fault, Result, UserError, UserErrorCode},
+    events::security,
     invitations,
     users::departure::{Departure, Membership},
 };
@@ -179,11 +180,13 @@ pub(crate) async fn erase(
     did: impl Fn(EventKind, Uuid) -> Happening,
 ) -> Result<()> {
     end_sessions(tx, user.id, None).await?;
+    Sql::new("UPDATE sessions SET user_agent = NULL WHERE user_id = ").bind(user.id).run(tx.db()).await?;
     Sql::new("DELETE FROM recovery_codes WHERE user_id = ").bind(user.id).run(tx.db()).await?;
     erase_billing(tx, user, &did).await?;
     traces.departure.carry_out(tx, EventKind::UserLeft, &did).await?;
     erase_letters(tx, user, traces, &did).await?;
     erase_names(tx, user).await?;
+    security::store::erase(tx, user.id).await?;
     erase_row(tx, user).await?;
     tx.append(did(EventKind::UserErased, user.id.0), [user.id.into()]);
     Ok(())

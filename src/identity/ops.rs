@@ -10,11 +10,16 @@ use crate::{
     app::{App, Happening, Outgoing, Tx},
     db::{Sql, by_id, model, select},
     error::{Denied, Error, Fault, Result, UserError, UserErrorCode},
+    events::security::{self, NewSecurityEvent},
     keys::{Keys, Purpose, Ticket},
     text,
 };
 use entity::{
-    AccountId, ConnectionId, EventId, LogId, Moment, SessionId, UserId, event::EventKind, mail::MailKind, session, user,
+    AccountId, ConnectionId, EventId, LogId, Moment, SessionId, UserId,
+    event::EventKind,
+    mail::MailKind,
+    security_event::{SecurityEventKind, SecurityOutcome},
+    session, user,
 };
 use sea_orm::{EntityTrait, IntoActiveModel};
 
@@ -91,6 +96,7 @@ pub(super) async fn begin_session(
     if session.via_id.is_none() {
         remember_account(tx, user.id, session.account_id).await?;
     }
+    note_entry(tx, &session);
     let event = tx.append(Happening::by(user.id, None, EventKind::SignedIn, session.id.0), [user.id.into()]);
     let refresh = refresh_token(&app.keys, session.id, session.generation);
     let credentials = credentials(app, &session, seat.as_ref(), tx.now(), Some(refresh))?;
@@ -164,7 +170,10 @@ pub async fn sign_in(app: &App, caller: &Caller, input: SignIn) -> Result<Signed
     let user = find_by_login(app, &input.login).await?;
     let wrong = || UserError::new(UserErrorCode::WrongCredentials, "The login or the password is wrong.");
     let (_, login) = login_key(&input.login);
-    let attempt = app.throttle.secret(Whom::Login(&login), caller.address())?;
+    let concerned = user.as_ref().map(|user| user.id);
+    let attempt = app.throttle.secret(Whom::Login(&login), caller.address());
+    security::note_refusal(SecurityEventKind::SignIn, concerned, &attempt);
+    let attempt = attempt?.concerning(concerned);
     let fits = app.hasher.verify(&input.password, user.as_ref().map(|user| user.password_hash.as_str())).await;
     let (fits, attempt) = attempt.of(fits)?;
     let Some(user) = user.filter(|_| fits) else {
@@ -199,6 +208,9 @@ pub async fn sign_in(app: &App, caller: &Caller, input: SignIn) -> Result<Signed
             Ok(signed_in)
         })
         .await;
+    if matches!(&signed_in, Err(Error::User(error)) if error.code == UserErrorCode::TwoFactorCodeRequired) {
+        security::note_refusal(SecurityEventKind::SignIn, concerned, &signed_in);
+    }
     let wrong_code = matches!(&signed_in, Err(Error::User(error)) if error.code == UserErrorCode::WrongTwoFactorCode);
     let signed_in = match code {
         Some(code) => code.unless_wrong(signed_in),
@@ -336,8 +348,20 @@ async fn seat_of_session(tx: &Tx, session: &session::Model, account: Option<Acco
     }
 }
 
+/// Records that an agency user begins to act in a client's account.
+fn note_entry(tx: &Tx, session: &session::Model) {
+    if session.via_id.is_some() {
+        let entered = NewSecurityEvent::new(SecurityEventKind::ClientAccountEntered, SecurityOutcome::Success);
+        tx.note(NewSecurityEvent { account: session.account_id, via: session.via_id, ..entered.by(session.user_id) });
+    }
+}
+
 async fn save_use(tx: &Tx, session: &mut session::Model, seat: Option<&Seat>) -> Result<()> {
+    let before = (session.account_id, session.via_id);
     (session.account_id, session.via_id, session.last_used_at) = (seat.map(|seat| seat.account.id), via(seat), tx.now());
+    if before != (session.account_id, session.via_id) {
+        note_entry(tx, session);
+    }
     let sql =
         Sql::new("UPDATE sessions SET generation = ").bind(session.generation).push(", rotated_at = ").bind(session.rotated_at);
     let sql = sql.push(", account_id = ").bind(session.account_id).push(", via_id = ").bind(session.via_id);

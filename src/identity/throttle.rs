@@ -5,8 +5,14 @@
 //! from everywhere, and an address's on everybody, slow only those down who have not signed in there before, so that no stranger
 //! can keep a login's owner out. Counted in memory: what a restart forgets is minutes of an attacker's time.
 
-use crate::error::{Denied, Error, Result, UserErrorCode};
-use entity::UserId;
+use crate::{
+    error::{Denied, Error, Result, UserErrorCode},
+    events::security::{self, NewSecurityEvent},
+};
+use entity::{
+    UserId,
+    security_event::{SecurityEventKind, SecurityOutcome},
+};
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
@@ -65,6 +71,28 @@ pub enum Whom<'a> {
     Code(UserId),
 }
 
+impl Whom<'_> {
+    /// What a failure is called, with its code, and the user if that is known.
+    fn failure(self) -> (SecurityEventKind, &'static str, Option<UserId>) {
+        match self {
+            Self::Login(_) => (SecurityEventKind::SignIn, "WRONG_CREDENTIALS", None),
+            Self::Password(user) => (SecurityEventKind::PasswordCheck, "WRONG_CREDENTIALS", Some(user)),
+            Self::Code(user) => (SecurityEventKind::TwoFactorCode, "WRONG_TWO_FACTOR_CODE", Some(user)),
+        }
+    }
+}
+
+/// Records a failure when it is dropped, since a try counts as failed until something else is said of it.
+struct Failure(Option<NewSecurityEvent>);
+
+impl Drop for Failure {
+    fn drop(&mut self) {
+        if let Some(event) = self.0.take() {
+            security::note(event);
+        }
+    }
+}
+
 /// What is tried.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Tried {
@@ -118,6 +146,8 @@ pub struct Try<'a> {
     own: Option<u64>,
     /// What a success is remembered by.
     known: Option<u64>,
+    /// What is recorded unless it succeeds.
+    failure: Failure,
 }
 
 impl Throttle {
@@ -130,6 +160,7 @@ impl Throttle {
     pub fn secret(&self, whom: Whom<'_>, address: Option<IpAddr>) -> Result<Try<'_>> {
         let network = address.map(network);
         let known = self.known_key(whom, address);
+        let (kind, code, user) = whom.failure();
         let whom = self.hasher.hash_one(whom);
         let own = self.key("own", (whom, network));
         let mut paces = vec![(own, OWN)];
@@ -137,7 +168,12 @@ impl Throttle {
             paces.push((self.key("all", whom), ALL));
             paces.extend(network.map(|network| (self.key("here", network), HERE)));
         }
-        Ok(Try { own: Some(own), known: Some(known), ..self.begin(&paces)? })
+        let begun = self.begin(&paces);
+        if user.is_some() {
+            security::note_refusal(kind, user, &begun);
+        }
+        let event = NewSecurityEvent { user, ..NewSecurityEvent::new(kind, SecurityOutcome::Failure).code(code) };
+        Ok(Try { own: Some(own), known: Some(known), failure: Failure(Some(event)), ..begun? })
     }
 
     /// Begins a try of another sort from an address.
@@ -193,7 +229,7 @@ impl Throttle {
     }
 
     fn begin(&self, paces: &[(u64, Pace)]) -> Result<Try<'_>> {
-        let mut begun = Try { throttle: self, counted: Vec::new(), own: None, known: None };
+        let mut begun = Try { throttle: self, counted: Vec::new(), own: None, known: None, failure: Failure(None) };
         if !self.on {
             return Ok(begun);
         }
@@ -215,6 +251,14 @@ impl Throttle {
 }
 
 impl Try<'_> {
+    /// Whose secret it is, where only that was not known before. A failure is recorded as theirs.
+    pub fn concerning(mut self, user: Option<UserId>) -> Self {
+        if let Some(event) = &mut self.failure.0 {
+            event.user = user;
+        }
+        self
+    }
+
     /// It was the right one.
     pub fn succeeded(self) {
         let (own, known) = (self.own, self.known);
@@ -250,7 +294,8 @@ impl Try<'_> {
     }
 
     /// It was never looked at.
-    pub fn undone(self) {
+    pub fn undone(mut self) {
+        self.failure.0 = None;
         let mut counts = self.throttle.lock();
         for key in self.counted {
             if let Some(count) = counts.get_mut(&key) {

@@ -17,13 +17,18 @@ use crate::{
     events::{
         api::{EventEdge, EventFilter},
         feed::Cursor,
+        security::api::{self as security_events, SecurityEventEdge, SecurityEventFilter},
     },
     invitations::{self, api::InvitationEdge},
     permission::{MATRIX, Permission},
     users::User,
 };
 use async_graphql::{Context, Enum, Object, SimpleObject};
-use entity::{AccountId, Moment, UserLevel, event::EventKind};
+use entity::{
+    AccountId, Moment, UserLevel,
+    event::EventKind,
+    security_event::{SecurityEventKind, SecurityOutcome},
+};
 use sea_orm::QueryResult;
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
@@ -155,6 +160,27 @@ impl Viewer {
         let page = PageArgs { first, after, last, before };
         let filter = EventFilter { kinds, from, until, actor: None };
         Ok(crate::events::api::list(ctx, self.0.user.id.into(), &page, &filter).await?)
+    }
+
+    /// Sign-ins, failures and other security events that concern the viewer, newest first. Empty for an API key. For those of an
+    /// account, see `Account.securityEvents`.
+    #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
+    async fn security_events(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        kinds: Option<Vec<SecurityEventKind>>,
+        #[graphql(desc = "Only with one of these outcomes.")] outcomes: Option<Vec<SecurityOutcome>>,
+        #[graphql(desc = "Only what occurred at this moment or later.")] from: Option<Moment>,
+        #[graphql(desc = "Only what occurred before this moment.")] until: Option<Moment>,
+    ) -> async_graphql::Result<Connection<SecurityEventEdge>> {
+        let page = PageArgs { first, after, last, before };
+        let filter = SecurityEventFilter { kinds, outcomes, actor: None, from, until };
+        Ok(security_events::list(ctx, security_events::Subject::Viewer, &page, &filter).await?)
     }
 
     /// Where the viewer's own log stands: pass it as `after` to `accessRequestChanged`, and nothing falls between query and

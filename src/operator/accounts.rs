@@ -1,11 +1,11 @@
 //! `keyholder account`: finding accounts, their plan (L4), and giving one to another Owner (U9).
 
-use super::{Outcome, argument, told, user};
+use super::{Outcome, argument, record, told, user};
 use crate::{
     accounts::{ops, ownership},
     app::{App, Happening},
     config::Config,
-    db::{Sql, contains, model, select},
+    db::{Sql, by_id, contains, model, select},
     error::{Error, Result, UserError, UserErrorCode},
     users::rules::{may_govern, may_own},
 };
@@ -42,6 +42,15 @@ pub(super) async fn run(app: &App, command: &str, matches: &ArgMatches) -> Outco
         return list(app, matches.get_one::<String>("search").map(String::as_str)).await.map_err(told);
     }
     let id: AccountId = argument(matches, "account").parse()?;
+    let next = if command == "transfer" { Some(user(app, argument(matches, "login")).await?) } else { None };
+    let known = by_id::<account::Entity>(app.reader(), id).await.map_err(told)?.ok_or_else(|| told(no_account(id)))?;
+    let concerned = next.as_ref().map(|next| next.id);
+    let outcome = act(app, command, known.id, (matches, next)).await;
+    record(app, format!("account {command}"), concerned, Some(id), outcome.is_ok());
+    outcome
+}
+
+async fn act(app: &App, command: &str, id: AccountId, (matches, next): (&ArgMatches, Option<user::Model>)) -> Outcome {
     match command {
         "show" => show(app, id).await.map_err(told),
         "set-plan" => {
@@ -58,7 +67,7 @@ pub(super) async fn run(app: &App, command: &str, matches: &ArgMatches) -> Outco
             Ok(())
         }
         _ => {
-            let next = user(app, argument(matches, "login")).await?;
+            let next = next.ok_or("give the new Owner's login")?;
             let (former, next) = transfer(app, id, next).await.map_err(told)?;
             println!("{next} owns {id} now; {former} is an Admin there. The Owner and all Admins are told, once a server runs.");
             Ok(())
@@ -79,6 +88,7 @@ async fn list(app: &App, search: Option<&str>) -> Result<()> {
     };
     let rows = sql.push(&format!(" ORDER BY a.name_key, a.id LIMIT {}", LISTED + 1)).all(app.reader(), read).await?;
     for (id, name, plan, status, owner) in rows.iter().take(LISTED as usize) {
+        record(app, "account list".to_owned(), None, Some(*id), true);
         let closed = if *status == AccountStatus::Closed { "  closed" } else { "" };
         println!("{id}  {:<10}  {owner:<24}  {name}{closed}", plan.title());
     }
@@ -145,7 +155,7 @@ pub async fn set_plan(app: &App, id: AccountId, plan: Plan, force: bool) -> Resu
 }
 
 async fn open_account(tx: &crate::app::Tx, id: AccountId) -> Result<account::Model> {
-    let account: Option<account::Model> = crate::db::by_id::<account::Entity>(tx.db(), id).await?;
+    let account: Option<account::Model> = by_id::<account::Entity>(tx.db(), id).await?;
     account.filter(|account| account.status == AccountStatus::Active).ok_or_else(|| no_account(id))
 }
 

@@ -2,13 +2,18 @@
 //!
 //! A change goes through [`crate::app::App::tx`] as any other, and its event says that the operator did it. What was asked for goes to standard
 //! output, what is wrong to standard error. Nothing here makes a database: a wrong path is told.
+//! Each command that reads or changes a user or an account is a security event of theirs ([`record`]).
 
 mod accounts;
 mod keys;
 mod users;
 
-use crate::{app::App, clock::Clock, config::Config, error::Error, server};
+use crate::{actor::Client, app::App, clock::Clock, config::Config, error::Error, events::security::NewSecurityEvent, server};
 use clap::{ArgMatches, Command};
+use entity::{
+    AccountId, UserId,
+    security_event::{SecurityEventKind, SecurityOutcome},
+};
 
 /// How a command ends: with nothing, or a sentence that says what to mend.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -39,8 +44,19 @@ pub async fn run(subject: &str, matches: &ArgMatches, env: Env<'_>) -> Outcome {
         "account" => accounts::run(&app, command, matches).await,
         _ => users::run(&app, command, matches).await,
     };
+    if let Err(error) = app.security.flush(&app).await {
+        eprintln!("keyholder: the command could not be recorded as a security event: {}", error.cause());
+    }
     app.db.close().await;
     outcome
+}
+
+/// Records a command for the user or the account that it read or changed (E1a). [`run`] writes it.
+fn record(app: &App, command: String, user: Option<UserId>, account: Option<AccountId>, succeeded: bool) {
+    let outcome = if succeeded { SecurityOutcome::Success } else { SecurityOutcome::Failure };
+    let event = NewSecurityEvent::new(SecurityEventKind::OperatorCommand, outcome);
+    let event = NewSecurityEvent { by_operator: true, user, account, operation: Some(command.into()), ..event };
+    app.security.record(event, &Client::default());
 }
 
 /// What an operation's error says to the operator: of a fault, its cause.

@@ -1,6 +1,6 @@
 //! `keyholder user`: who somebody is, their two-factor, and erasing them (I4, U8).
 
-use super::{Outcome, argument, told, user};
+use super::{Outcome, argument, record, told, user};
 use crate::{
     app::App,
     config::Config,
@@ -22,8 +22,14 @@ pub(super) fn command() -> Command {
 
 pub(super) async fn run(app: &App, command: &str, matches: &ArgMatches) -> Outcome {
     let user = user(app, argument(matches, "login")).await?;
+    let outcome = act(app, command, &user).await;
+    record(app, format!("user {command}"), Some(user.id), None, outcome.is_ok());
+    outcome
+}
+
+async fn act(app: &App, command: &str, user: &user::Model) -> Outcome {
     match command {
-        "show" => show(app, &user).await.map_err(told),
+        "show" => show(app, user).await.map_err(told),
         "erase" => {
             erasure::erase_by_operator(app, user.id).await.map_err(told)?;
             println!("{} ({}) is erased; what is left is the id.", user.username, user.id);
