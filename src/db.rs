@@ -4,13 +4,17 @@
 //! acknowledged write survives the machine. Lists and look-ups that join are plain SQL (`$1` works on both), built by [`Sql`].
 //! Nothing outside this file asks which database it is.
 
-use crate::error::{Denied, Error, Fault, Result};
+use crate::{
+    error::{Denied, Error, Fault, Result},
+    private::close_to_others,
+};
 use sea_orm::{
     ActiveModelTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     EntityName, EntityTrait, FromQueryResult, IdenStatic, Iterable, QueryResult, RuntimeErr, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait, Value, sqlx,
 };
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -162,11 +166,15 @@ impl Db {
     }
 }
 
-/// Makes the file of a new SQLite database, for its owner's eyes alone; SQLite gives its other files the same mode.
+/// Makes the file of a new SQLite database, for its owner's eyes alone; SQLite gives its other files the same mode. Those that are
+/// there already are closed to others.
 fn make_private(url: &str) -> std::io::Result<()> {
     let path = url.trim_start_matches("sqlite:").trim_start_matches("//").split('?').next().unwrap_or_default();
-    if path.is_empty() || path.starts_with(':') || std::path::Path::new(path).exists() {
+    if path.is_empty() || path.starts_with(':') {
         return Ok(());
+    }
+    if Path::new(path).exists() {
+        return ["", "-wal", "-shm", "-journal"].iter().try_for_each(|end| close_to_others(Path::new(&format!("{path}{end}"))));
     }
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);

@@ -4,8 +4,11 @@
 //! old set, so that none of them ever meets a key that it can't know; and the old one goes on verifying until the last token that
 //! it signed has expired.
 
+use crate::{private::close_to_others, strength::is_weak_key};
 use aws_lc_rs::{
-    digest, rand,
+    digest,
+    encoding::AsBigEndian,
+    rand,
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{
@@ -65,10 +68,10 @@ pub enum KeyringError {
         source: io::Error,
     },
     /// A file in the directory of keys is none.
-    #[error("{0}: not an Ed25519 private key in PKCS#8 (DER)")]
+    #[error("{0}: not an Ed25519 private key in PKCS#8 (DER), or one that is not random")]
     NotAKey(PathBuf),
     /// A text of the setting is none.
-    #[error("the setting keys: the PEM text number {0} is not an Ed25519 private key in PKCS#8")]
+    #[error("the setting keys: the PEM text number {0} is not an Ed25519 private key in PKCS#8, or one that is not random")]
     NotPem(usize),
     /// There is no key at all.
     #[error("{0}: there is no key here")]
@@ -96,6 +99,9 @@ pub struct Key {
 impl Key {
     fn read(der: &[u8], from: Moment, file: Option<PathBuf>) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(der).ok()?;
+        if is_weak_key(pair.seed().ok()?.as_be_bytes().ok()?.as_ref()) {
+            return None;
+        }
         let x = BASE64.encode(pair.public_key());
         let id = BASE64.encode(&digest::digest(&digest::SHA256, pair.public_key().as_ref()).as_ref()[..12]);
         let verifying = DecodingKey::from_ed_components(&x).ok()?;
@@ -204,6 +210,7 @@ fn of_directory(directory: &Path) -> Result<Keyring, KeyringError> {
     files.sort();
     let mut keys = Vec::new();
     for file in files {
+        close_to_others(&file).map_err(at(&file))?;
         let der = match fs::read(&file) {
             // Rotated away since the directory was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -232,7 +239,8 @@ fn make_private(directory: &Path) -> Result<(), KeyringError> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(directory).map_err(at(directory))
+    builder.recursive(true).create(directory).map_err(at(directory))?;
+    close_to_others(directory).map_err(at(directory))
 }
 
 pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> KeyringError {

@@ -8,6 +8,8 @@ use crate::{
     config::Config,
     error::{UserError, UserErrorCode},
     keyring::{KeySource, Keyring, KeyringError, at, write_private},
+    private::close_to_others,
+    strength::weakness,
 };
 use aws_lc_rs::{hmac, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -30,9 +32,6 @@ pub struct Keys {
     issuer: String,
     audience: String,
 }
-
-/// The least that a secret has, in characters.
-const SECRET_MIN: usize = 32;
 
 /// What a link or token is for: one made for one purpose is worth nothing for another.
 #[derive(Clone, Copy, Debug)]
@@ -142,11 +141,11 @@ pub enum KeysError {
     /// The keys that sign.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
-    /// The file of the secret was cut short.
+    /// The file of the secret was cut short, or its content can be guessed.
     #[error(
-        "{0}: a secret has at least {SECRET_MIN} characters; put the former one back, or remove the file to have another one made, which ends all sessions, links and two-factor but for recovery codes"
+        "{0}: the secret {1}. Put the former secret back; or remove the file to have another one made, which ends all sessions, links and two-factor but for recovery codes"
     )]
-    ShortSecret(PathBuf),
+    WeakSecret(PathBuf, &'static str),
     /// The secret is missing.
     #[error("no secret for links: set KEYHOLDER_SECRET")]
     NoSecret,
@@ -329,9 +328,13 @@ fn secret_beside(path: &Path) -> Result<String, KeysError> {
     if !path.exists() {
         make_secret(path)?;
     }
-    // Cut short, it would make links that anybody can make.
+    close_to_others(path).map_err(at(path))?;
     let secret = fs::read_to_string(path).map_err(at(path))?;
-    if secret.len() >= SECRET_MIN { Ok(secret) } else { Err(KeysError::ShortSecret(path.to_owned())) }
+    // With a weak one, anybody could make links.
+    match weakness(&secret) {
+        None => Ok(secret),
+        Some(why) => Err(KeysError::WeakSecret(path.to_owned(), why)),
+    }
 }
 
 fn make_secret(path: &Path) -> Result<(), KeysError> {

@@ -7,10 +7,9 @@ use keyholder::{
     db::Db,
     demo,
     http::graphiql::Cast,
-    operator, schema, server,
+    logging, operator, schema, server,
 };
-use std::{io::IsTerminal, process::ExitCode};
-use tracing_subscriber::EnvFilter;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,7 +41,7 @@ async fn main() -> ExitCode {
             print!("{}", schema::sdl());
             Ok(())
         }
-        Some((subject, matches)) => operator::run(subject, matches, &env).await,
+        Some((subject, matches)) => operate(subject, matches).await,
         None => Ok(()),
     };
     match outcome {
@@ -58,20 +57,9 @@ fn env(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-fn log(filter: &str, format: LogFormat) -> Outcome {
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(std::io::stderr);
-    // What is read by a program, or kept in a file, has no colours.
-    let builder = builder.with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
-}
-
 async fn serve(matches: &ArgMatches) -> Outcome {
     let config = Config::load(matches, &env)?;
-    log(&config.log, config.log_format)?;
+    logging::start(&config.log, config.log_format)?;
     let listener = server::listen(&config).await?;
     let address = listener.local_addr()?;
     let app = server::build(config, Clock::default(), address).await?;
@@ -101,14 +89,20 @@ fn say_what_runs(config: &Config) {
 }
 
 async fn demo(matches: &ArgMatches) -> Outcome {
-    log("warn", LogFormat::Text)?;
+    logging::start("warn", LogFormat::Text)?;
     let running = demo::start(matches).await?;
     stopped().await?;
     running.stop().await;
     Ok(())
 }
 
+async fn operate(subject: &str, matches: &ArgMatches) -> Outcome {
+    logging::start("warn", LogFormat::Text)?;
+    operator::run(subject, matches, &env).await
+}
+
 async fn migrate(matches: &ArgMatches) -> Outcome {
+    logging::start("warn", LogFormat::Text)?;
     let db = Db::connect(&Config::database_url(matches, &env)?).await.map_err(|error| error.cause())?;
     let applied = db.migrate().await?;
     if applied.is_empty() {

@@ -19,6 +19,7 @@ mod flooding;
 mod guessing;
 mod identity;
 mod invitations;
+mod leaks;
 mod listening;
 mod mail;
 mod matrix;

@@ -2,7 +2,7 @@
 
 use crate::{
     on_both_databases,
-    support::{Heard, Place, eventually, people::PASSWORD, socket::CONNECTIONS, socket::Socket},
+    support::{Heard, Place, SECRET, eventually, people::PASSWORD, socket::CONNECTIONS, socket::Socket},
 };
 use serde_json::{Value, json};
 use std::{
@@ -16,7 +16,7 @@ use std::{
 
 pub fn keyholder(place: &Place) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyholder"));
-    command.current_dir(place.directory()).env_clear().env("KEYHOLDER_SECRET", "0123456789abcdef0123456789abcdef");
+    command.current_dir(place.directory()).env_clear().env("KEYHOLDER_SECRET", SECRET);
     command.env("DATABASE_URL", place.database_url()).env("KEYHOLDER_KEYS", "keys");
     command
 }
@@ -35,7 +35,7 @@ pub struct Process {
 
 impl Process {
     /// Starts it and waits until it says where it listens.
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (tell, told) = std::sync::mpsc::channel();
@@ -60,6 +60,11 @@ impl Process {
     pub fn serve(place: &Place, env: &[(&str, &str)]) -> Self {
         let serve = ["serve", "--dev", "--listen", "127.0.0.1:0", "--issuer", "test"];
         Self::start(keyholder(place).args(serve).envs(env.iter().copied()))
+    }
+
+    /// All that it has said so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     /// The Owner of a new agency: their token.
@@ -236,7 +241,7 @@ async fn threat_60_what_never_reaches_the_log(place: Place) {
     let canary = "canary-password-of-nobody";
     let sign_in = "mutation($l: String!, $p: String!) { signIn(input: {login: $l, password: $p}) { credentials { refreshToken } userErrors { code } } }";
     let tries = [("ann@x.example", PASSWORD), ("ann@x.example", canary), (escape, canary)];
-    let mut secrets = vec![token.clone(), PASSWORD.to_owned(), canary.to_owned(), "0123456789abcdef0123456789abcdef".to_owned()];
+    let mut secrets = vec![token.clone(), PASSWORD.to_owned(), canary.to_owned(), SECRET.to_owned()];
     for (login, password) in tries {
         let answer = server.ask(&http, None, sign_in, json!({ "l": login, "p": password })).await.unwrap();
         let refresh = answer["data"]["signIn"]["credentials"]["refreshToken"].as_str();

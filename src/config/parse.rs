@@ -4,6 +4,7 @@
 //! so that a mistyped one is seen, but never one that is or may hold a secret.
 
 use super::{LogFormat, PlanChanges};
+use crate::strength;
 use axum::http::Uri;
 use chrono::TimeDelta;
 use ipnet::IpNet;
@@ -87,7 +88,7 @@ fn split_web_address(text: &str) -> Option<(String, String)> {
 }
 
 pub(super) fn secret(text: &str) -> Parsed<String> {
-    kept(text, text.chars().count() >= 32, || "must have at least 32 characters, as from `openssl rand -hex 32`".to_owned())
+    strength::weakness(text).map_or_else(|| Ok(text.to_owned()), |why| Err(why.to_owned()))
 }
 
 pub(super) fn networks(text: &str) -> Parsed<Vec<IpNet>> {

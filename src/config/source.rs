@@ -4,6 +4,7 @@
 //! once, in `config.default.toml`, and the help of its flag repeats that.
 
 use super::ConfigError;
+use crate::{keyring::KeySource, private::everybody_may_access};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::{collections::HashMap, fs, path::Path};
 use toml::de::{DeTable, DeValue};
@@ -120,6 +121,11 @@ impl Values {
         if let Some(file) = named.or_else(usual) {
             let toml = fs::read_to_string(&file).map_err(|cause| ConfigError::Unreadable(file.clone(), cause))?;
             values.set_toml(&file, &toml)?;
+            if values.have_a_secret() && everybody_may_access(Path::new(&file)) {
+                let why =
+                    "other users of this machine can read or change it, and it contains a secret. Run `chmod go-w,o-rwx` on it";
+                return Err(ConfigError::Wrong(file, why.to_owned()));
+            }
         }
         for (key, variable) in SETTINGS {
             if let Some(text) = env(variable) {
@@ -132,6 +138,17 @@ impl Values {
             }
         }
         Ok(values)
+    }
+
+    /// Whether a setting contains a secret, key or password.
+    fn have_a_secret(&self) -> bool {
+        let text = |key| self.0.get(key).map_or("", |given| &given.text);
+        let has_password =
+            |key| text(key).split_once("://").is_some_and(|(_, rest)| rest.contains('@') || rest.contains("password="));
+        !text("secret").is_empty()
+            || matches!(KeySource::read(text("keys")), KeySource::Pem(_))
+            || has_password("smtp_url")
+            || has_password("database_url")
     }
 
     /// Sets one key; `setting` is its name for complaints.

@@ -3,7 +3,7 @@
 use super::*;
 use source::{DEFAULTS, SETTINGS};
 
-const PASSWORD: &str = "hunter2-hunter2-hunter2-hunter2-hunter2";
+const PASSWORD: &str = "hunter2-w0Zq9vT4mB7xKdR1sYpE6cNfLgJh";
 
 /// Loads with flags and an environment, as `keyholder serve` does.
 fn load(flags: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
@@ -104,7 +104,17 @@ fn each_kind_of_value_has_its_sentence() {
         ("allowed_origins", "*", "\"*\" is not an origin such as https://app.example.com"),
         ("allowed_origins", "https://a/b", "\"https://a/b\" is not an origin such as https://app.example.com"),
         ("allowed_origins", "https://*.a", "\"https://*.a\" is not an origin such as https://app.example.com"),
-        ("secret", "short", "must have at least 32 characters, as from `openssl rand -hex 32`"),
+        ("secret", "short", "must have at least 32 characters, as from `openssl rand -base64 32`"),
+        (
+            "secret",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "has too few different characters, so it can be guessed. Make a random one with `openssl rand -base64 32`",
+        ),
+        (
+            "secret",
+            "0123456789abcdef0123456789abcdef",
+            "can be guessed: it consists of words, sequences or repetitions. Make a random one with `openssl rand -base64 32`",
+        ),
         ("request_ttl", "7 days", "\"7 days\" is not a duration such as 30s, 5m, 12h or 7d"),
         ("request_ttl", "0s", "\"0s\" is not from 1s to 3650d"),
         ("audience", " ", "must not be blank"),

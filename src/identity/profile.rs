@@ -10,8 +10,16 @@ use crate::{
 };
 use entity::{event::EventKind, user};
 
-/// Changes name or username.
+/// Changes name or username. Attempts to take another username are throttled, because the answer says whether it is taken (I1).
 pub async fn update(app: &App, caller: &Caller, name: Option<&str>, username: Option<&str>) -> Result<user::Model> {
+    if let Some(username) = username {
+        let actor = caller.actor(app).await?;
+        actor.session()?;
+        let (_, key) = text::username(username, "username")?;
+        if key != actor.user.username_key {
+            let _counted = app.throttle.username(actor.user.id, caller.address())?;
+        }
+    }
     app.tx(async |tx| {
         let actor = tx.person(caller, Vec::new()).await?;
         let user = &actor.user;

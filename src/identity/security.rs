@@ -388,7 +388,8 @@ impl SecurityMutation {
         answer(address::change_email(ctx.app(), ctx.caller(), &input.email).await.map(ChangeEmail::from))
     }
 
-    /// Change one's name or username.
+    /// Changes the user's name or username. Requires a session, not an API key. Attempts to take another username are throttled per
+    /// user and client network: past the limit the mutation fails with `RATE_LIMITED` and `retryAfter`. Errors: `INVALID`, `TAKEN`.
     async fn update_profile(&self, ctx: &Context<'_>, input: UpdateProfileInput) -> Answer<UpdateProfile> {
         let UpdateProfileInput { name, username } = input;
         let changed = profile::update(ctx.app(), ctx.caller(), name.as_deref(), username.as_deref()).await;

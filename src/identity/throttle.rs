@@ -60,6 +60,9 @@ const TOKENS: Pace = Pace::new(20, 60, 10);
 /// What an address asks for without a secret: sign-ups, and mails to addresses that it names.
 const ASKED: Pace = Pace::new(100, 60, 30);
 
+/// Usernames that one user asks for, of which the answer says whether they are taken.
+const NAMED: Pace = Pace::new(10, 60, 60);
+
 /// Whose secret is tried, and which. Each has failures of its own: who has a password must not wipe out wrong codes with it.
 #[derive(Clone, Copy, Debug, Hash)]
 pub enum Whom<'a> {
@@ -102,6 +105,8 @@ pub enum Tried {
     SignUp,
     /// To have a mail sent.
     Mail,
+    /// To take another username.
+    Username,
 }
 
 /// Counts failures.
@@ -181,6 +186,14 @@ impl Throttle {
         let pace = if tried == Tried::Token { TOKENS } else { ASKED };
         let here = address.map(|address| (self.key("from", (tried, network(address))), pace));
         self.begin(here.as_slice())
+    }
+
+    /// Begins an attempt of a user to take a username. The answer reveals whether it is taken, so every attempt counts, by user and by
+    /// network.
+    pub fn username(&self, user: UserId, address: Option<IpAddr>) -> Result<Try<'_>> {
+        let by_user = (self.key("named", user), NAMED);
+        let here = address.map(|address| (self.key("from", (Tried::Username, network(address))), ASKED));
+        self.begin(&[by_user].into_iter().chain(here).collect::<Vec<_>>())
     }
 
     /// Tries the token of a link, which is wrong when `work` answers `NOT_FOUND`. Nobody guesses one, so that many at once

@@ -26,6 +26,9 @@ use std::{
     time::Duration,
 };
 
+/// The secret of every server.
+pub const SECRET: &str = "hV3kT9wQ2mZ8xR5cL1nB7pD4sF6gJ0yA";
+
 /// How long a story waits for anything before it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -128,12 +131,7 @@ impl Place {
 
     fn config(&self, settings: &[(&str, &str)]) -> Config {
         let (url, keys) = (self.database_url(), self.directory.join("keys").display().to_string());
-        let mut all = vec![
-            ("listen", "127.0.0.1:0"),
-            ("database_url", &url),
-            ("keys", &keys),
-            ("secret", "0123456789abcdef0123456789abcdef"),
-        ];
+        let mut all = vec![("listen", "127.0.0.1:0"), ("database_url", &url), ("keys", &keys), ("secret", SECRET)];
         all.extend(settings.iter().filter(|(key, _)| *key != "dev"));
         let dev = !settings.contains(&("dev", "off"));
         Config::from_pairs(dev, &all).unwrap()

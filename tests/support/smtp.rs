@@ -1,6 +1,6 @@
 //! A small mail server for tests: it takes mails on a loopback port, keeps them, and refuses addresses as it is told.
 //!
-//! It speaks as much of SMTP as a client needs to hand over a mail. Absent: TLS, signing in, and addresses beyond ASCII.
+//! It speaks as much of SMTP as a client needs to hand over a mail. It takes every password. Absent: TLS, and addresses beyond ASCII.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -85,7 +85,8 @@ async fn converse(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()
         }
         let (verb, argument) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
         let answer = match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => "250-mail.test\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES".to_owned(),
+            "EHLO" => "250-mail.test\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250 ENHANCEDSTATUSCODES".to_owned(),
+            "AUTH" => "235 2.7.0 signed in".to_owned(),
             "HELO" | "NOOP" => "250 2.0.0 fine".to_owned(),
             "MAIL" => {
                 mail = Received { from: path(argument), ..Received::default() };
