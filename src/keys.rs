@@ -6,6 +6,7 @@
 use crate::{
     clock::Clock,
     config::Config,
+    cursor::Cursors,
     error::{UserError, UserErrorCode},
     keyring::{KeySource, Keyring, KeyringError, at, write_private},
     private::close_to_others,
@@ -26,6 +27,8 @@ use uuid::Uuid;
 /// The signing keys and the secret.
 pub struct Keys {
     secret: hmac::Key,
+    /// Writes and reads cursors.
+    pub cursors: Cursors,
     source: KeySource,
     /// As it was last read: keys are rotated while the server runs.
     ring: RwLock<Arc<Keyring>>,
@@ -52,6 +55,8 @@ pub enum Purpose {
     Export,
     /// Is what a device makes two-factor codes of.
     TwoFactor,
+    /// Encrypts cursors. No link has it.
+    Cursor,
 }
 
 impl Purpose {
@@ -65,6 +70,7 @@ impl Purpose {
             Self::StopEmailChange => "stop-email-change",
             Self::Export => "export",
             Self::TwoFactor => "two-factor",
+            Self::Cursor => "cursor",
         }
     }
 }
@@ -149,6 +155,9 @@ pub enum KeysError {
     /// The secret is missing.
     #[error("no secret for links: set KEYHOLDER_SECRET")]
     NoSecret,
+    /// The cryptographic library can't encrypt cursors.
+    #[error("this build has no AES-GCM-SIV for cursors")]
+    NoCursors,
     /// The directory of keys is missing.
     #[error("no directory of keys: set KEYHOLDER_KEYS")]
     NoDirectory,
@@ -187,8 +196,10 @@ impl Keys {
             (None, None) => return Err(KeysError::NoSecret),
         };
         let source = config.key_source().ok_or(KeysError::NoDirectory)?;
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         Ok(Self {
-            secret: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+            cursors: cursors(&secret)?,
+            secret,
             ring: RwLock::new(Arc::new(Keyring::load(&source)?)),
             source,
             issuer: config.issuer.clone().unwrap_or_else(|| own_address.to_owned()),
@@ -321,6 +332,13 @@ impl Keys {
         );
         serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
     }
+}
+
+/// Cursors by a key of their own, derived from the secret.
+fn cursors(secret: &hmac::Key) -> Result<Cursors, KeysError> {
+    let mac = hmac::sign(secret, &Keys::mac_input(Purpose::Cursor, Uuid::nil(), 0));
+    let key: [u8; 32] = std::array::from_fn(|place| mac.as_ref()[place]);
+    Cursors::new(&key).map_err(|_| KeysError::NoCursors)
 }
 
 /// The secret beside the SQLite file, made when it is not there yet.

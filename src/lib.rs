@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod consequences;
+pub mod cursor;
 pub mod db;
 pub mod demo;
 pub mod error;

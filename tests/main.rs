@@ -17,6 +17,7 @@ mod export;
 mod faults;
 mod flooding;
 mod guessing;
+mod hidden;
 mod identity;
 mod invitations;
 mod leaks;

@@ -206,7 +206,7 @@ async fn c12_a_list_of_thousands_stays_flat(app: &TestApp) {
                 [Some(20), None].map(|first| PageArgs { first, last: first.is_none().then_some(20), ..PageArgs::default() });
             let after = PageArgs { after: Some(list_cursor(person).await), ..PageArgs::default() };
             for page in key.into_iter().chain([after]) {
-                let plan = ways.page(&page.window("one's accounts").unwrap()).unwrap().plan(app.reader()).await.unwrap();
+                let plan = ways.page(&page.window(app, "one's accounts").unwrap()).unwrap().plan(app.reader()).await.unwrap();
                 let text = plan.join("\n");
                 assert!(text.contains(index), "{text}");
                 // SQLite says SCAN of what it reads from end to end, PostgreSQL Seq Scan; a page's own rows are such.

@@ -330,7 +330,8 @@ impl Account {
         if !self.here {
             return None;
         }
-        Some(Cursor::now(ctx.app(), self.row.id.into()).await.map(Cursor::write).map_err(Into::into))
+        let now = Cursor::now(ctx.app(), self.row.id.into()).await;
+        Some(now.map(|now| now.write_end(ctx.app())).map_err(Into::into))
     }
 }
 

@@ -76,7 +76,7 @@ async fn seen(app: &App, actor: &Actor, rows: Vec<api_key::Model>) -> Result<Vec
 
 /// An account's keys, newest first.
 pub async fn list(ctx: &Context<'_>, account: AccountId, page: &PageArgs) -> Result<Connection<ApiKeyEdge>> {
-    let (app, window) = (ctx.app(), page.window(format!("API keys of {account}"))?);
+    let (app, window) = (ctx.app(), page.window(ctx.app(), format!("API keys of {account}"))?);
     let scope = |columns: &str| Sql::new(format!("SELECT {columns} FROM api_keys k WHERE k.account_id = ")).bind(account);
     let mut sql = scope(&columns::<api_key::Entity>("k"));
     if let Some(id) = cursor_id::<ApiKeyId>(window.after.as_ref())? {

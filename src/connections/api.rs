@@ -98,7 +98,7 @@ async fn page_of(
     name: &str,
     scope: impl Fn(Sql) -> Sql,
 ) -> Result<Connection<ClientConnectionEdge>> {
-    let (db, window, asked) = (ctx.app().reader(), page.window(name)?, Asked::of(ctx));
+    let (db, window, asked) = (ctx.app().reader(), page.window(ctx.app(), name)?, Asked::of(ctx));
     let mut sql = scope(select::<connection::Entity>("c"));
     if let Some(after) = cursor_id::<ConnectionId>(window.after.as_ref())? {
         sql = sql.push(" AND c.id < ").bind(after);

@@ -31,7 +31,7 @@ pub(super) fn guests(of: &str) -> String {
 
 /// Everyone who can act in an account through an agency's connection, the one last added first.
 pub async fn list(ctx: &Context<'_>, account: AccountId, page: &PageArgs) -> Result<Connection<ConnectionUserEdge>> {
-    let (app, window, asked) = (ctx.app(), page.window(format!("agencies' users in {account}"))?, Asked::of(ctx));
+    let (app, window, asked) = (ctx.app(), page.window(ctx.app(), format!("agencies' users in {account}"))?, Asked::of(ctx));
     let actor = ctx.actor().await?;
     // Who acts here through a connection learns of no other (L6).
     let via = actor.seat()?.via.as_ref().map(|via| via.id);
@@ -98,7 +98,8 @@ impl Edge for AgencyBlockEdge {
 
 /// The agencies that an account blocks, the one last blocked first.
 pub async fn blocked(ctx: &Context<'_>, account: AccountId, page: &PageArgs) -> Result<Connection<AgencyBlockEdge>> {
-    let (db, window, asked) = (ctx.app().reader(), page.window(format!("agencies that {account} blocks"))?, Asked::of(ctx));
+    let (db, window, asked) =
+        (ctx.app().reader(), page.window(ctx.app(), format!("agencies that {account} blocks"))?, Asked::of(ctx));
     // Of several addresses of one block the first stands for all.
     let scope = |columns: &str| {
         let sql = Sql::new(format!("SELECT {columns} FROM blocks b WHERE NOT EXISTS (SELECT 1 FROM blocks f"));

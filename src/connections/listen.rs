@@ -120,5 +120,5 @@ async fn change(app: &App, actor: &Actor, entry: &Entry, cursor: Cursor) -> Resu
     let id = ConnectionId(entry.event.subject_id);
     let Some(connection) = load_visible(app, actor, &[id]).await?.pop() else { return Ok(None) };
     let event = view_events(app, actor, std::slice::from_ref(&entry.event)).await?.pop();
-    Ok(event.map(|event| ClientConnectionChange { cursor: cursor.write(), event, connection }))
+    Ok(event.map(|event| ClientConnectionChange { cursor: cursor.write(app), event, connection }))
 }

@@ -111,7 +111,7 @@ impl ClientConnection {
 
 impl ClientConnection {
     async fn page_of_users(&self, ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<ConnectionUserEdge>> {
-        let window = page.window(format!("users of {}", self.id))?;
+        let window = page.window(ctx.app(), format!("users of {}", self.id))?;
         let after = cursor_id::<PlaceId>(window.after.as_ref())?;
         let actor = ctx.actor().await?;
         let enough = i64::try_from(window.limit()).is_ok_and(|limit| limit <= PLACES);
@@ -215,7 +215,14 @@ impl AgencyProfile {
         let emails: HashMap<_, _> = sql.all(app.reader(), read).await?.into_iter().collect();
         let profiles = rows.iter().filter_map(|row| {
             let (opened_at, client_count) = *agencies.get(&row.agency_id)?;
-            Some((row.id, Self { opened_at, client_count, requester_email: emails.get(&row.id).cloned() }))
+            Some((
+                row.id,
+                Self {
+                    opened_at,
+                    client_count,
+                    requester_email: emails.get(&row.id).cloned(),
+                },
+            ))
         });
         Ok(profiles.collect())
     }

@@ -124,7 +124,7 @@ pub fn is_for(actor: &Actor, kind: EventKind) -> bool {
 
 /// A log, newest first.
 pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &EventFilter) -> Result<Connection<EventEdge>> {
-    let (app, window) = (ctx.app(), page.window(format!("events of {}", log.0.simple()))?);
+    let (app, window) = (ctx.app(), page.window(ctx.app(), format!("events of {}", log.0.simple()))?);
     if filter.from.zip(filter.until).is_some_and(|(from, until)| from > until) {
         return Err(Denied::BadRequest("`from` is after `until`: nothing is between them.".into()).into());
     }
@@ -160,7 +160,8 @@ pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &Event
         rows,
         total,
         |(_, node), cursor| EventEdge { cursor, node },
-        |(number, _): &(i64, Event)| vec![number.to_string()],
+        // As long for every number: a cursor tells how long its place is.
+        |(number, _): &(i64, Event)| vec![format!("{number:020}")],
     ))
 }
 

@@ -46,6 +46,6 @@ impl Watch<EventEdge> for WatchAll {
             return Ok(None);
         }
         let event = view_events(app, actor, std::slice::from_ref(&entry.event)).await?.pop();
-        Ok(event.map(|event| EventEdge::heard(cursor.write(), event)))
+        Ok(event.map(|event| EventEdge::heard(cursor.write(app), event)))
     }
 }

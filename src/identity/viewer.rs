@@ -186,7 +186,7 @@ impl Viewer {
     /// Where the viewer's own log stands: pass it as `after` to `accessRequestChanged`, and nothing falls between query and
     /// subscription.
     async fn activity_cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<String> {
-        Ok(Cursor::now(ctx.app(), self.0.user.id.into()).await?.write())
+        Ok(Cursor::now(ctx.app(), self.0.user.id.into()).await?.write_end(ctx.app()))
     }
 }
 
@@ -306,7 +306,7 @@ async fn accounts(
     search: Option<&str>,
     levels: Option<&[UserLevel]>,
 ) -> Result<Connection<AccountAccessEdge>> {
-    let (app, db, window) = (ctx.app(), ctx.app().reader(), page.window("one's accounts")?);
+    let (app, db, window) = (ctx.app(), ctx.app().reader(), page.window(ctx.app(), "one's accounts")?);
     let ways = Ways::of(app, actor.user.id, search, levels).await?;
     let (sql, now) = (ways.page(&window)?, ways.now);
     let read = |row: &QueryResult| {

@@ -139,7 +139,7 @@ pub async fn of_viewer(ctx: &Context<'_>, page: &PageArgs) -> Result<Connection<
 }
 
 async fn list(ctx: &Context<'_>, page: &PageArgs, name: &str, scope: impl Fn(Sql) -> Sql) -> Result<Connection<InvitationEdge>> {
-    let (db, window) = (ctx.app().reader(), page.window(name)?);
+    let (db, window) = (ctx.app().reader(), page.window(ctx.app(), name)?);
     let mut sql = scope(select::<invitation::Entity>("i"));
     if let Some(after) = cursor_id::<InvitationId>(window.after.as_ref())? {
         sql = sql.push(" AND i.id < ").bind(after);

@@ -162,7 +162,7 @@ pub async fn list(
     levels: Option<&[UserLevel]>,
     search: Option<&str>,
 ) -> Result<Connection<AccountUserEdge>> {
-    let (db, window) = (ctx.app().reader(), page.window(format!("users of {account}"))?);
+    let (db, window) = (ctx.app().reader(), page.window(ctx.app(), format!("users of {account}"))?);
     let part = search.map(crate::db::contains).transpose()?;
     let filtered = |sql: Sql| {
         let sql = sql.bind(account);

@@ -145,10 +145,11 @@ pub async fn list(
     filter: &SecurityEventFilter,
 ) -> Result<Connection<SecurityEventEdge>> {
     let (app, actor) = (ctx.app(), ctx.actor().await?);
-    let window = page.window(match subject {
+    let list = match subject {
         Subject::Viewer => format!("security events of {}", actor.user.id),
         Subject::Account(account) => format!("security events of {account}"),
-    })?;
+    };
+    let window = page.window(ctx.app(), list)?;
     filter.check()?;
     let scope = |columns: &str| {
         let sql = Sql::new(format!("SELECT {columns} FROM security_events s WHERE "));
