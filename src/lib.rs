@@ -38,3 +38,4 @@ pub mod sweeper;
 pub mod text;
 pub mod turns;
 pub mod users;
+pub mod visible;

@@ -1,16 +1,23 @@
 //! What people may write: names, messages, addresses. Cleaned once, at the door, so that nothing further in has to ask.
 //!
-//! Control characters and those that turn the direction of writing are refused, since they forge what others read.
+//! Characters that can't be seen are refused, since they forge what others read ([`crate::visible`]).
 //! An address has two forms: as written, where mail goes, and its key, by which `a@x.io`, `A@X.IO` and its Unicode
 //! variants are one identity.
 
-use crate::error::{UserError, UserErrorCode::Invalid};
+use crate::{
+    error::{UserError, UserErrorCode::Invalid},
+    visible::{self, Flaw},
+};
 use unicode_normalization::UnicodeNormalization;
 
 /// The longest name of a person or an account, in characters.
 pub const NAME_MAX: usize = 100;
 /// The longest message in a mail, in characters.
 pub const MESSAGE_MAX: usize = 2_000;
+/// The most combining marks in a row in a name: as many as living languages put on one letter.
+const NAME_MARKS: usize = 4;
+/// The most of them in a message, which may quote scripture.
+const MESSAGE_MARKS: usize = 8;
 /// The longest address, in bytes (RFC 5321).
 const EMAIL_MAX: usize = 254;
 
@@ -23,15 +30,20 @@ pub struct Email {
     pub key: String,
 }
 
-/// Characters that change how others are read: controls, line and paragraph separators, bidi controls, invisible joiners.
-fn forges(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+/// What makes a text unreadable, as a sentence; none of a text that people can read.
+fn unreadable(text: &str, what: &str, marks_max: usize) -> Option<String> {
+    Some(match visible::flaw(text, marks_max)? {
+        Flaw::Hidden(c) => format!("{what} has the character {}, which can't be seen here. Leave it out.", visible::named(c)),
+        Flaw::Piled(c) => format!(
+            "{what} has more than {marks_max} combining marks in a row, the last of them {}. Leave some of them out.",
+            visible::named(c)
+        ),
+    })
 }
 
-/// A name: one line, 1 to 100 characters, in NFC.
+/// A name: one line, 1 to 100 characters, in NFC, of which people see at least one.
 pub fn name(text: &str, field: &str) -> Result<String, UserError> {
-    let name: String = text.trim().nfc().collect();
+    let name: String = text.trim_matches(visible::is_blank).nfc().collect();
     let wrong = |what: String| Err(UserError::new(Invalid, what).at([field]));
     if name.is_empty() {
         return wrong("This can't be empty.".into());
@@ -40,8 +52,17 @@ pub fn name(text: &str, field: &str) -> Result<String, UserError> {
     if length > NAME_MAX {
         return wrong(format!("This may have {NAME_MAX} characters at most; it has {length}."));
     }
-    if name.chars().any(forges) {
-        return wrong("This has characters that can't be seen, such as line breaks or marks that turn the direction of writing. Leave them out.".into());
+    if let Some(why) = unreadable(&name, "This", NAME_MARKS) {
+        return wrong(why);
+    }
+    if let Some(mark) = name.chars().next().filter(|c| visible::is_mark(*c)) {
+        return wrong(format!(
+            "This begins with the combining mark {}. Put the character that it belongs to before it.",
+            visible::named(mark)
+        ));
+    }
+    if !name.chars().any(visible::is_visible) {
+        return wrong("This has no character that can be seen. Write at least one letter, digit or symbol.".into());
     }
     Ok(name)
 }
@@ -49,17 +70,14 @@ pub fn name(text: &str, field: &str) -> Result<String, UserError> {
 /// A message: up to 2,000 characters, line breaks and tabs allowed; nothing but blanks is no message.
 pub fn message(text: Option<&str>, field: &str) -> Result<Option<String>, UserError> {
     let Some(text) = text else { return Ok(None) };
-    let message: String = text.replace("\r\n", "\n").trim().nfc().collect();
+    let message: String = text.replace("\r\n", "\n").trim_matches(visible::is_blank).nfc().collect();
+    let wrong = |what: String| Err(UserError::new(Invalid, what).at([field]));
     let length = message.chars().count();
     if length > MESSAGE_MAX {
-        return Err(UserError::new(
-            Invalid,
-            format!("A message may have {MESSAGE_MAX} characters at most; this one has {length}."),
-        )
-        .at([field]));
+        return wrong(format!("A message may have {MESSAGE_MAX} characters at most; this one has {length}."));
     }
-    if message.chars().any(|c| forges(c) && c != '\n' && c != '\t') {
-        return Err(UserError::new(Invalid, "The message has characters that can't be seen. Leave them out.").at([field]));
+    if let Some(why) = message.split(['\n', '\t']).find_map(|line| unreadable(line, "The message", MESSAGE_MARKS)) {
+        return wrong(why);
     }
     Ok((!message.is_empty()).then_some(message))
 }
@@ -92,13 +110,15 @@ pub fn email(text: &str) -> Result<Email, &'static str> {
         return Err(too_long);
     }
     let wrong = "This is not an e-mail address, such as ann@example.com.";
-    if address
-        .chars()
-        .any(|c| forges(c) || c.is_whitespace() || matches!(c, '"' | '<' | '>' | '(' | ')' | ',' | ';' | ':' | '\\'))
-    {
+    if address.chars().any(|c| {
+        visible::is_hidden(c) || visible::is_blank(c) || matches!(c, '"' | '<' | '>' | '(' | ')' | ',' | ';' | ':' | '\\')
+    }) {
         return Err(wrong);
     }
     let (local, domain) = address.rsplit_once('@').ok_or(wrong)?;
+    if visible::flaw(local, NAME_MARKS).is_some() || !local.chars().any(visible::is_visible) {
+        return Err(wrong);
+    }
     let domain = idna::domain_to_ascii_strict(domain).map_err(|_| wrong)?;
     lettre::Address::new(local, &domain).map_err(|_| wrong)?;
     let local: String = local.chars().flat_map(char::to_lowercase).nfc().collect();
@@ -108,6 +128,16 @@ pub fn email(text: &str) -> Result<Email, &'static str> {
         return Err(too_long);
     }
     Ok(Email { address, key })
+}
+
+/// An address as a guard against look-alikes shows it: its domain in ASCII, so that letters of another script are seen as what
+/// they are (`ann@аpple.example` becomes `ann@xn--pple-43d.example`).
+pub fn with_ascii_domain(address: &str) -> String {
+    let ascii = address.rsplit_once('@').filter(|(_, domain)| !domain.is_ascii()).and_then(|(local, domain)| {
+        let domain = idna::domain_to_ascii(domain).ok()?;
+        Some(format!("{local}@{domain}"))
+    });
+    ascii.unwrap_or_else(|| address.to_owned())
 }
 
 /// Every address of a list whose entries may hold several with commas between them, each with its entry's place.
@@ -192,6 +222,26 @@ mod tests {
         assert!(email(&format!("{}@x.io", "a".repeat(300))).is_err());
     }
 
+    /// THREATS 85: a name shows something, and a domain that looks like another one is seen as what it is.
+    #[test]
+    fn threat_85_names_are_seen_and_domains_are_ascii() {
+        for wrong in
+            ["\u{3164}", "\u{2800}\u{2800}", "\u{fe0f}", "\u{e0041}\u{e0042}", "\u{301}a", "a\u{200b}", "\u{a0}", "\u{1d159}"]
+        {
+            assert!(name(wrong, "name").is_err(), "{wrong:?}");
+        }
+        let told = |text: &str| name(text, "name").unwrap_err().message;
+        assert!(told("Ann\u{3164}").contains("U+3164 (Hangul filler)"), "{}", told("Ann\u{3164}"));
+        let piled = format!("a{}", "\u{301}".repeat(90));
+        assert!(told(&piled).contains("U+0301") && message(Some(&piled), "message").is_err());
+        assert_eq!(message(Some("\u{2800} \n"), "message").unwrap(), None);
+        assert_eq!(with_ascii_domain("ann@аpple.example"), "ann@xn--pple-43d.example");
+        assert_eq!(with_ascii_domain("Ann@Apple.example"), "Ann@Apple.example");
+        for wrong in ["\u{2800}@x.io", "\u{301}@x.io", "a\u{fe0f}@x.io", "a\u{3164}@x.io"] {
+            assert!(email(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
     #[test]
     fn names_and_messages() {
         assert_eq!(name("  Ann Lee ", "name").unwrap(), "Ann Lee");
@@ -218,7 +268,7 @@ mod tests {
         fn cleaning_never_panics_and_is_stable(text in "\\PC{0,120}|.{0,40}@.{0,40}") {
             if let Ok(once) = email(&text) {
                 prop_assert_eq!(&email(&once.key).unwrap().key, &once.key);
-                prop_assert!(!once.address.chars().any(forges));
+                prop_assert!(!once.address.chars().any(visible::is_hidden));
             }
             if let Ok(once) = name(&text, "name") {
                 prop_assert_eq!(name(&once, "name").unwrap(), once);

@@ -103,7 +103,7 @@ async fn threat_62_a_stopped_server_loses_no_mail(place: Place) {
 async fn threat_58_nothing_is_injected(place: Place) {
     let smtp = SmtpServer::start().await;
     let app = with_smtp(place, &smtp).await;
-    let input = json!({ "email": "ann@agency.example", "password": PASSWORD, "name": "Ann <b>Lee</b> & \"Co\"", "accountName": "A: b\u{a0}\u{fe0f}Bcc" });
+    let input = json!({ "email": "ann@agency.example", "password": PASSWORD, "name": "Ann <b>Lee</b> & \"Co\"", "accountName": "A: b\u{a0}Bcc" });
     let query = "mutation($i: SignUpInput!) { signUp(input: $i) { user { id } account { id } credentials { accessToken refreshToken } userErrors { code } } }";
     app.ask(query, json!({ "i": input })).await.ok();
     let mail = eventually("the mail", async || smtp.received().into_iter().next()).await;

@@ -35,5 +35,6 @@ mod schema;
 mod security;
 mod security_events;
 mod takeover;
+mod texts;
 mod two_factor;
 mod users;

@@ -10,6 +10,7 @@ use crate::{
     error::Result,
     mail::delivery::{self, Delivery},
     permission::Permission,
+    text,
     users::{self, User},
 };
 use async_graphql::{ComplexObject, Context, SimpleObject};
@@ -187,7 +188,8 @@ pub struct AgencyProfile {
     pub opened_at: Moment,
     /// In how many clients' accounts it can act.
     pub client_count: i64,
-    /// The verified address of whoever asked; null when they are not of the agency any more.
+    /// The verified address of the requester, with its domain in ASCII (`xn--…`), so that letters that look like others are seen.
+    /// Null when the requester is not a user of the agency any more.
     pub requester_email: Option<String>,
 }
 
@@ -220,7 +222,7 @@ impl AgencyProfile {
                 Self {
                     opened_at,
                     client_count,
-                    requester_email: emails.get(&row.id).cloned(),
+                    requester_email: emails.get(&row.id).map(|email| text::with_ascii_domain(email)),
                 },
             ))
         });

@@ -13,6 +13,7 @@ use crate::{
         rules::{VERIFICATION_TTL, known_device},
     },
     keys::Purpose,
+    text,
 };
 use entity::{
     AccountId, UserId, UserLevel, account, connection,
@@ -214,9 +215,10 @@ async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
             ("Your password was changed", "You have taken a new password by the link in a mail.".to_owned())
         }
         EventKind::PasswordChanged => ("Your password was changed", "You have changed your password.".to_owned()),
-        EventKind::EmailChanged => {
-            ("Your e-mail address was changed", format!("Your login's address is now {} instead of this one.", user.email))
-        }
+        EventKind::EmailChanged => (
+            "Your e-mail address was changed",
+            format!("Your login's address is now {} instead of this one.", text::with_ascii_domain(&user.email)),
+        ),
         EventKind::TwoFactorEnabled => {
             ("Two-factor was switched on", "From now on, signing in asks for a code of your device.".to_owned())
         }
@@ -308,7 +310,12 @@ fn who_asks(agency: &str, profile: &AgencyProfile) -> String {
         1 => "and acts for one client".to_owned(),
         count => format!("and acts for {count} clients"),
     };
-    let from = profile.requester_email.as_ref().map_or_else(String::new, |email| format!(" The address of who asks is {email}."));
+    let from = profile.requester_email.as_ref().map_or_else(String::new, |email| {
+        let local = email.rsplit_once('@').map_or(email.as_str(), |(local, _)| local);
+        // A domain is in ASCII here; what is before it has no such form.
+        let beware = " Before the @ it has letters other than a to z, which can look like them.";
+        format!(" The address of who asks is {email}.{}", if local.is_ascii() { "" } else { beware })
+    });
     format!("{agency} is here since {}, {clients}.{from}", profile.opened_at.format("%-d %B %Y"))
 }
 
