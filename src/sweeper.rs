@@ -1,5 +1,5 @@
-//! The sweeper: writes down what has expired or ended by itself, so that its event follows within a minute (E6), and reminds of what
-//! will.
+//! The sweeper: writes down what has expired or ended by itself, so that its event follows within a minute (E6), reminds of what will,
+//! and forgets what is not needed any more.
 //!
 //! Nothing waits for it: a request or invitation counts as expired from its moment on, whoever looks. Each row is read again
 //! with its account held, so however many replicas sweep, the event comes once.
@@ -12,6 +12,7 @@ use crate::{
     events::security,
     identity::{self, rules::VERIFICATION_TTL},
     invitations,
+    mail::outbox,
 };
 use entity::{
     LogId, UserId,
@@ -48,7 +49,7 @@ pub async fn sweep(app: &App) -> Result<()> {
     while batch(app, active_until(app, "remind_at").await?, ending).await {}
     batch(app, unverified(app).await?, unverified_user).await;
     security::store::delete_old(app).await?;
-    Ok(())
+    outbox::forget_addresses(app).await
 }
 
 /// Users whose time to verify their address is over. One whose account others use stays, and is looked at again: it is the next

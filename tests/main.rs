@@ -36,5 +36,6 @@ mod security;
 mod security_events;
 mod takeover;
 mod texts;
+mod traces;
 mod two_factor;
 mod users;

@@ -69,6 +69,9 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
         EventKind::ClientUserAdded => format!("{actor} let {after} act in {client}."),
         EventKind::ClientUserLevelChanged => format!("{actor} changed {before} in {client} to {after}."),
         EventKind::ClientUserRemoved => format!("{before} of {subject} can't act in {client} any more."),
+        // The name of a key goes with the user who created it.
+        EventKind::ApiKeyCreated if after.is_empty() => format!("{actor} created an API key."),
+        EventKind::ApiKeyRevoked if before.is_empty() => format!("{actor} deleted an API key."),
         EventKind::ApiKeyCreated => format!("{actor} made the API key {after}."),
         EventKind::ApiKeyRevoked => format!("{actor} deleted the API key {before}."),
         EventKind::AccountClosed => format!("{actor} closed the account {subject}."),

@@ -185,7 +185,8 @@ pub(crate) async fn erase(
     erase_billing(tx, user, &did).await?;
     traces.departure.carry_out(tx, EventKind::UserLeft, &did).await?;
     erase_letters(tx, user, traces, &did).await?;
-    erase_names(tx, user).await?;
+    erase_names(tx, user, traces).await?;
+    erase_key_names(tx, user.id).await?;
     security::store::erase(tx, user.id).await?;
     erase_row(tx, user).await?;
     tx.append(did(EventKind::UserErased, user.id.0), [user.id.into()]);
@@ -210,8 +211,18 @@ async fn erase_billing(tx: &Tx, user: &user::Model, did: &impl Fn(EventKind, Uui
     Ok(())
 }
 
-/// An account that they closed may have their name, and so may what they called others and what they wrote to people.
-async fn erase_names(tx: &Tx, user: &user::Model) -> Result<()> {
+/// The names of the API keys that they created, from the events that tell of their creation and of their end, whoever ended them.
+async fn erase_key_names(tx: &Tx, user: UserId) -> Result<()> {
+    let sql = Sql::new("UPDATE events SET after = NULL, before = CASE WHEN kind = 'api_key_created' THEN before END");
+    let sql = sql.push(" WHERE kind IN ('api_key_created', 'api_key_revoked') AND subject_id IN");
+    let sql = sql.push(" (SELECT c.subject_id FROM events c WHERE c.kind = 'api_key_created' AND c.actor_id = ").bind(user);
+    sql.push(")").run(tx.db()).await?;
+    Ok(())
+}
+
+/// An account that they closed may have their name, and so may what they called others, what accounts of theirs were called by
+/// others, and what they wrote to people.
+async fn erase_names(tx: &Tx, user: &user::Model, traces: &Traces) -> Result<()> {
     let closed = "(SELECT id FROM accounts WHERE status = 'closed' AND owner_id = ";
     let sql = Sql::new("UPDATE events SET before = NULL, after = NULL WHERE kind = 'account_renamed' AND subject_id IN ");
     sql.push(closed).bind(user.id).push(")").run(tx.db()).await?;
@@ -222,13 +233,21 @@ async fn erase_names(tx: &Tx, user: &user::Model) -> Result<()> {
             "events",
             "before = NULL, after = NULL",
             "coalesce(before, '') || ' ' || coalesce(after, '')",
-            "kind = 'account_renamed' AND actor_id",
+            "kind = 'account_renamed' AND actor_id = ",
         ),
-        ("invitations", "message = NULL", "message", "message IS NOT NULL AND invited_by"),
-        ("connections", "message = NULL", "message", "message IS NOT NULL AND requested_by"),
+        (
+            "events",
+            "before = NULL, after = NULL",
+            "coalesce(before, '') || ' ' || coalesce(after, '')",
+            "kind = 'account_renamed' AND subject_id IN ",
+        ),
+        ("invitations", "message = NULL", "message", "message IS NOT NULL AND invited_by = "),
+        ("connections", "message = NULL", "message", "message IS NOT NULL AND requested_by = "),
     ];
     for (table, nothing, words, by) in written {
-        let sql = Sql::new(format!("SELECT id, {words} FROM {table} WHERE {by} = ")).bind(user.id);
+        let sql = Sql::new(format!("SELECT id, {words} FROM {table} WHERE {by}"));
+        let accounts = traces.departure.memberships.iter().map(|place| place.account);
+        let sql = if by.ends_with("IN ") { sql.list(accounts) } else { sql.bind(user.id) };
         let read = |row: &sea_orm::QueryResult| Ok((row.try_get_by_index::<Uuid>(0)?, row.try_get_by_index::<String>(1)?));
         let named = sql.all(tx.db(), read).await?.into_iter().filter(|(_, words)| words.to_lowercase().contains(&user.name_key));
         let named: Vec<_> = named.map(|(id, _)| id).collect();

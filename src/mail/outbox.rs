@@ -191,6 +191,26 @@ async fn claim(app: &App, mail: &mail::Model) -> Result<bool> {
     Ok(sql.push(" AND attempts = ").bind(mail.attempts).run(app.db.writer()).await? == 1)
 }
 
+/// How long an address stays in a mail that was sent or given up: longer than any limit counts mails by address (I8).
+const ADDRESS_KEPT: TimeDelta = TimeDelta::days(7);
+/// How many mails forget their addresses in one statement.
+const FORGOTTEN_AT_ONCE: u64 = 500;
+
+/// Forgets the addresses of mails that are over for a week, be they of users or of people who never became users. The status and the
+/// attempts stay; a mail server's answer goes where it may name the address.
+pub async fn forget_addresses(app: &App) -> Result<()> {
+    loop {
+        let sql = Sql::new("UPDATE mails SET to_email = '', to_email_key = '', detail = CASE WHEN detail LIKE '%@%' THEN ");
+        let sql = sql.bind("The mail server's answer is not kept for longer than 7 days.");
+        let sql =
+            sql.push(" ELSE detail END WHERE id IN (SELECT id FROM mails WHERE to_email <> '' AND status <> 'queued' AND at <= ");
+        let sql = sql.bind(app.now() - ADDRESS_KEPT).push(&format!(" ORDER BY at LIMIT {FORGOTTEN_AT_ONCE})"));
+        if sql.run(app.db.writer()).await? < FORGOTTEN_AT_ONCE {
+            return Ok(());
+        }
+    }
+}
+
 /// How many mails wait, for whoever asks whether all was delivered.
 pub async fn queued(app: &App) -> Result<Vec<MailId>> {
     Sql::new("SELECT id FROM mails WHERE status = 'queued'").all(app.reader(), |row| row.try_get_by_index(0)).await
