@@ -12,6 +12,7 @@ mod audit;
 mod clients;
 mod closing;
 mod connections;
+mod docs;
 mod edge;
 mod export;
 mod faults;
