@@ -70,6 +70,20 @@ async fn a_client_may_ping(app: &TestApp) {
     }
 }
 
+/// THREATS 69: a long answer goes out in pieces, which a client gets as one message.
+async fn a_long_answer_is_whole(app: &TestApp) {
+    let fields: String = (0..20).map(|n| format!("a{n}: roleMatrix {{ action area permission levels }} ")).collect();
+    let query = format!("{{ {fields} }}");
+    let over_http = app.ask(&query, Value::Null).await;
+    let length = over_http.ok().to_string().len();
+    assert!(length > 100_000, "{length}");
+    let mut socket = Socket::open(&app.url).await;
+    socket.init(Value::Null).await;
+    socket.subscribe("1", &query, Value::Null).await;
+    assert_eq!(socket.next().await, over_http.0);
+    assert_eq!(socket.hear().await, Heard::Message(json!({ "id": "1", "type": "complete" })));
+}
+
 /// The memory of this process, in bytes: each test has one of its own.
 fn memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -352,6 +366,7 @@ on_both_databases!(
     threat_69_a_flood_without_effect_closes_the_socket,
     threat_69_a_flood_that_never_reads_is_cut_off,
     a_client_may_ping,
+    a_long_answer_is_whole,
     threat_70_streams_keep_no_undeclared_variables,
     threat_72_a_long_head_is_refused,
 );

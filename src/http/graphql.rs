@@ -43,7 +43,7 @@ const NEEDS_A_STREAM: &str = "A subscription needs Accept: text/event-stream or 
 pub async fn handle(State(server): State<Server>, request: Request) -> Response {
     let upgrades = request.headers().get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if upgrades && request.method() == Method::GET {
-        return ws::upgrade(server, request).await.unwrap_or_else(IntoResponse::into_response);
+        return ws::upgrade(server, request).unwrap_or_else(IntoResponse::into_response);
     }
     let (parts, body) = request.into_parts();
     let Some(accept) = Accept::of(&parts.headers) else {

@@ -10,6 +10,7 @@
 
 mod messages;
 mod pace;
+mod socket;
 
 use super::{
     RequestId, Server,
@@ -29,16 +30,14 @@ use crate::{
 };
 use async_graphql::parser::types::OperationType;
 use axum::{
-    extract::{
-        FromRequestParts, Request, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket},
-    },
+    extract::Request,
     http::{StatusCode, request::Parts},
     response::Response,
 };
-use futures_util::{FutureExt, SinkExt, Stream, StreamExt, future::poll_fn};
+use futures_util::{FutureExt, Stream, StreamExt, future::poll_fn};
 use messages::{Incoming, Outgoing};
 use pace::Pace;
+use socket::{Handshake, Socket};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -50,8 +49,8 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, protocol::CloseFrame};
 
-const SUBPROTOCOL: &str = "graphql-transport-ws";
 /// The time from the opening of a socket to its `connection_init`.
 const INIT_TIME: Duration = Duration::from_secs(5);
 /// The time between two pings, and the longest that a peer may be silent after one.
@@ -62,10 +61,6 @@ const SEND_TIME: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The time that the peer has to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
-/// The bytes that a socket's buffers begin with; the default of 128 KiB is for few sockets, not for ten thousand.
-const BUFFER: usize = 4 * 1024;
-/// How much more than an answer a socket's buffer for writing has room for, in bytes: for the answers to pings.
-const CONTROL: usize = 64 * 1024;
 /// The most messages that are still read from a peer after the socket was closed.
 const LAST_MESSAGES: usize = 100;
 /// The answers that may wait for a slow reader, of all its operations together.
@@ -94,24 +89,15 @@ fn invalid(reason: impl std::fmt::Display) -> End {
 }
 
 /// Opens a socket, unless a page of a foreign site asks for it or the client speaks another subprotocol.
-pub async fn upgrade(server: Server, request: Request) -> Result<Response, Refusal> {
+pub fn upgrade(server: Server, request: Request) -> Result<Response, Refusal> {
     let (mut parts, _) = request.into_parts();
     if !origin::is_allowed(&parts, &server.app.config.allowed_origins) {
         return Err(Refusal(StatusCode::FORBIDDEN, "This origin may not call. See the setting allowed_origins.".into()));
     }
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
-    let upgrade =
-        upgrade.map_err(|rejection| Refusal(rejection.status(), rejection.body_text().into()))?.protocols([SUBPROTOCOL]);
-    if upgrade.selected_protocol().is_none() {
-        return Err(Refusal(StatusCode::BAD_REQUEST, format!("Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.").into()));
-    }
+    let handshake = Handshake::read(&mut parts)?;
     let origin = Origin::of(&server, &parts)?;
-    let limits = &server.app.config.limits;
-    let upgrade = upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
-    // As JSON, a text may have six times its length.
-    let upgrade = upgrade.max_write_buffer_size(limits.answer_bytes.saturating_mul(6).saturating_add(CONTROL));
-    let upgrade = upgrade.max_message_size(limits.socket_message_bytes).max_frame_size(limits.socket_message_bytes);
-    Ok(upgrade.on_upgrade(|socket| serve(socket, server, origin)))
+    let limits = server.app.config.limits.clone();
+    Ok(handshake.run(&limits, |socket| serve(socket, server, origin)))
 }
 
 /// Where a socket comes from.
@@ -135,7 +121,7 @@ impl Origin {
 }
 
 /// Runs a socket from its opening to its end.
-async fn serve(socket: WebSocket, server: Server, origin: Origin) {
+async fn serve(socket: Socket, server: Server, origin: Origin) {
     let (answers, queue) = mpsc::channel(QUEUE);
     let operations = Operations {
         running: HashMap::new(),
@@ -175,9 +161,9 @@ const IDLE: &str = "Idle: nobody is signed in, and there is no operation";
 const FLOOD: &str = "Too many pings, pongs and other messages without effect";
 
 /// The next message, once everything that was written has gone out.
-async fn next(socket: &mut WebSocket, pace: &Pace) -> Result<Message, End> {
+async fn next(socket: &mut Socket, pace: &Pace) -> Result<Message, End> {
     socket.flush().await.map_err(|_| End::Gone)?;
-    let received = poll_fn(|cx| match socket.poll_next_unpin(cx) {
+    let received = poll_fn(|cx| match socket.poll_next(cx) {
         Poll::Ready(received) => Poll::Ready(Ok(received)),
         Poll::Pending if pace.is_in_too_many_pieces() => Poll::Ready(Err(close(1008, "A message in too many pieces"))),
         Poll::Pending => Poll::Pending,
@@ -191,7 +177,7 @@ async fn next(socket: &mut WebSocket, pace: &Pace) -> Result<Message, End> {
 
 /// One socket.
 struct Session {
-    socket: WebSocket,
+    socket: Socket,
     server: Server,
     origin: Origin,
     pace: Pace,
@@ -286,7 +272,7 @@ impl Session {
         if !std::mem::take(&mut self.heard) {
             return Err(End::Gone);
         }
-        self.send(Message::Ping(axum::body::Bytes::new())).await
+        self.send(Message::Ping(Bytes::new())).await
     }
 
     /// Sends a message. A peer that takes nothing for so long, or after its access has ended, is not there to be told why it is
@@ -323,7 +309,8 @@ impl Session {
             Message::Text(text) => text,
             // The library answers a ping by itself, with one pong for all that came before it could write.
             Message::Ping(_) | Message::Pong(_) => return self.without_effect(),
-            Message::Binary(_) => return Err(invalid("not text")),
+            // The library has no frames for who reads messages.
+            Message::Binary(_) | Message::Frame(_) => return Err(invalid("not text")),
             Message::Close(_) => return Err(End::Closed),
         };
         match Incoming::read(&text).map_err(invalid)? {
@@ -392,7 +379,7 @@ impl Session {
     async fn close(&mut self, code: u16, mut reason: String) {
         // A control frame has room for 125 bytes, two of which are the code.
         reason.truncate(reason.floor_char_boundary(123));
-        let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let frame = Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
         let sent = timeout(CLOSE_TIME, self.socket.send(frame)).await.is_ok_and(|sent| sent.is_ok());
         if sent && !self.drain().await {
             // An unreadable message ends the reading; to hang up over what is left of it would lose the close on its way.
@@ -463,10 +450,9 @@ impl Operations {
 }
 
 /// What a message that can't be read closes the socket with.
-fn unreadable(error: &axum::Error, longest: usize) -> End {
-    // The library's own type is not to be had through axum's, so its words must do.
-    if error.to_string().contains("too long") {
-        return close(1009, format!("A message may have {longest} bytes"));
+fn unreadable(error: &Error, longest: usize) -> End {
+    match error {
+        Error::Capacity(_) => close(1009, format!("A message may have {longest} bytes")),
+        _ => close(1002, "Protocol error"),
     }
-    close(1002, "Protocol error")
 }

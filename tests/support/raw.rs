@@ -44,8 +44,8 @@ impl Raw {
     pub async fn flood(&mut self, bytes: &[u8]) -> usize {
         let mut sent = 0;
         let flood = async {
-            while let Ok(count) = self.0.write(bytes).await {
-                sent += count;
+            while self.0.write_all(bytes).await.is_ok() {
+                sent += bytes.len();
             }
         };
         timeout(PATIENCE * 3, flood).await.unwrap();

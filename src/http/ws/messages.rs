@@ -7,13 +7,13 @@ use super::super::{
     execute::Wire,
     params::{Params, object},
 };
-use axum::extract::ws::Message;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use std::fmt;
+use tokio_tungstenite::tungstenite::Message;
 
 /// A message from a client.
 pub enum Incoming<'a> {
