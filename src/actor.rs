@@ -92,12 +92,13 @@ pub enum Proof {
 }
 
 /// What no API key may do, whatever its level (I6): it outlives whoever signed in, and reads no mail.
-pub const NEVER_BY_KEY: [Permission; 5] = [
+pub const NEVER_BY_KEY: [Permission; 6] = [
     Permission::AddOrAccessApiKeys,
     Permission::RequireTwoFactorAuthentication,
     Permission::CloseAccount,
     Permission::TransferOwnership,
     Permission::DecideClientAccess,
+    Permission::ExportAccount,
 ];
 
 /// The program that a request comes from.

@@ -19,6 +19,7 @@ pub mod db;
 pub mod demo;
 pub mod error;
 pub mod events;
+pub mod grants;
 pub mod http;
 pub mod identity;
 pub mod invitations;

@@ -137,7 +137,7 @@ async fn threat_56_what_a_key_can_not_do(app: &TestApp) {
     let viewer = &told.0["data"]["viewer"];
     assert_eq!(
         (viewer["permissions"].as_array().unwrap().len(), &viewer["can"], &viewer["explain"]["allowed"]),
-        (69, &json!(false), &json!(false))
+        (68, &json!(false), &json!(false))
     );
     // All else it does, and the log says with what.
     let invite = "mutation { inviteUsers(input: {emails: [\"vera@agency.example\"], level: VIEWER}) { invitations { id } userErrors { code } } }";

@@ -17,6 +17,7 @@ mod edge;
 mod export;
 mod faults;
 mod flooding;
+mod grants;
 mod guessing;
 mod hidden;
 mod identity;

@@ -310,12 +310,13 @@ const NEVER_BY_KEY: [&str; 18] = [
     "updateProfile",
 ];
 /// The rows that no API key has, whatever its level (I6).
-const ROWS_NEVER_BY_KEY: [&str; 5] = [
+const ROWS_NEVER_BY_KEY: [&str; 6] = [
     "ADD_OR_ACCESS_API_KEYS",
     "REQUIRE_TWO_FACTOR_AUTHENTICATION",
     "CLOSE_ACCOUNT",
     "TRANSFER_OWNERSHIP",
     "DECIDE_CLIENT_ACCESS",
+    "EXPORT_ACCOUNT",
 ];
 
 /// Somebody who asks, and how they came.

@@ -83,6 +83,12 @@ pub enum MailKind {
     RefreshTokenReused,
     /// An API key was made in your name.
     ApiKeyCreated,
+    /// An account has a new direct Admin.
+    AdminAdded,
+    /// An agency can act in an account up to Admin.
+    AgencyAdminAdded,
+    /// An account no longer requires two-factor authentication.
+    TwoFactorRelaxed,
     /// Another user owns the account.
     OwnershipTransferred,
     /// An account of yours was closed.

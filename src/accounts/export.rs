@@ -1,10 +1,10 @@
 //! Links to download an account: made, used once, and good for ten minutes. What the download has is `http::exports`.
 //!
-//! A link is good for as long as whoever asked for it may export the account with the session or API key that they asked with:
-//! that is looked up when it is used, and again for each page that goes out.
+//! Making a link requires recent authentication, and is never possible with an API key (I6, I7). A link is good for as long as the
+//! session that it was made with may export the account: that is looked up when it is used, and again for each page that goes out.
 
 use crate::{
-    actor::{Caller, Pass, Proof, ProofId},
+    actor::{Caller, Pass, ProofId},
     app::App,
     db::Sql,
     error::{Denied, Error, Result},
@@ -12,7 +12,7 @@ use crate::{
     permission::Permission,
 };
 use chrono::TimeDelta;
-use entity::{AccountId, ApiKeyId, LogId, SessionId, UserId, event::EventKind};
+use entity::{AccountId, LogId, SessionId, UserId, event::EventKind};
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
@@ -26,17 +26,14 @@ const LINK_TTL: TimeDelta = TimeDelta::minutes(10);
 pub async fn export_account(app: &App, caller: &Caller) -> Result<String> {
     app.tx(async |tx| {
         let actor = tx.authorize(caller, EXPORT, Vec::new()).await?;
-        let account = actor.seat()?.account.id;
-        let (session, key) = match &actor.proof {
-            Proof::Session(session) => (Some(session.id), None),
-            Proof::ApiKey(key) => (None, Some(key.id)),
-        };
+        actor.proved_lately(tx.now())?;
+        let (account, session) = (actor.seat()?.account.id, actor.session()?.id);
         let id: Uuid = tx.id();
         // Those that nobody used go with the next one that is made.
         Sql::new("DELETE FROM exports WHERE expires_at <= ").bind(tx.now()).run(tx.db()).await?;
-        let columns = "INSERT INTO exports (id, account_id, user_id, via_id, session_id, api_key_id, expires_at) VALUES (";
+        let columns = "INSERT INTO exports (id, account_id, user_id, via_id, session_id, expires_at) VALUES (";
         let sql = Sql::new(columns).bind(id).push(", ").bind(account).push(", ").bind(actor.user.id).push(", ");
-        let sql = sql.bind(actor.via()).push(", ").bind(session).push(", ").bind(key).push(", ");
+        let sql = sql.bind(actor.via()).push(", ").bind(session).push(", ");
         sql.bind(tx.now() + LINK_TTL).push(")").run(tx.db()).await?;
         tx.append(actor.did(EventKind::AccountExported, account.0), [LogId::from(account)]);
         Ok(format!("{}/exports/{}", app.own_url, app.keys.link(Purpose::Export, id, 0)))
@@ -47,7 +44,7 @@ pub async fn export_account(app: &App, caller: &Caller) -> Result<String> {
 /// A link that works: who downloads with it, and which account.
 pub struct Link {
     id: Uuid,
-    /// Whoever made it, with what they made it with.
+    /// The user who made it, with the session that they made it with.
     pub caller: Caller,
     /// The account.
     pub account: AccountId,
@@ -61,11 +58,10 @@ pub async fn find(app: &App, token: &str) -> Result<Option<Link>> {
     let read = |row: &QueryResult| {
         let (account, user): (AccountId, UserId) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         let via: Option<AccountId> = row.try_get_by_index(2)?;
-        let (session, key): (Option<SessionId>, Option<ApiKeyId>) = (row.try_get_by_index(3)?, row.try_get_by_index(4)?);
-        let proof = session.map(ProofId::Session).or(key.map(ProofId::ApiKey));
-        Ok(proof.map(|proof| Pass { user, proof, account: Some(account), via }))
+        let session: Option<SessionId> = row.try_get_by_index(3)?;
+        Ok(session.map(|session| Pass { user, proof: ProofId::Session(session), account: Some(account), via }))
     };
-    let sql = Sql::new("SELECT account_id, user_id, via_id, session_id, api_key_id FROM exports WHERE id = ").bind(id);
+    let sql = Sql::new("SELECT account_id, user_id, via_id, session_id FROM exports WHERE id = ").bind(id);
     let found = sql.push(" AND expires_at > ").bind(app.now()).one(app.reader(), read).await?;
     let Some(pass) = found.flatten() else { return Ok(None) };
     let caller = Caller::recalled(pass);

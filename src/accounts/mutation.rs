@@ -197,7 +197,8 @@ impl AccountsMutation {
         answer(changed.map(|account| UpdateBilling { account: Some(Account::changed(account)) }))
     }
 
-    /// Have all that the viewer may read of the account to download, as JSON Lines in a zip.
+    /// Creates a link to download everything that the viewer may read of the account, as JSON Lines in a zip. Requires recent
+    /// authentication (`reauthenticate`), and is never possible with an API key.
     #[needs(export::EXPORT)]
     async fn export_account(&self, ctx: &Context<'_>) -> Answer<ExportAccount> {
         let url = export::export_account(ctx.app(), ctx.caller()).await;
@@ -219,7 +220,9 @@ impl AccountsMutation {
         answer(done.map(TransferOwnership::from))
     }
 
-    /// Ask two-factor of everyone who acts in the account, also of agencies' users and API keys; or no longer.
+    /// Sets whether everyone who acts in the account, agency users and API keys included, must use two-factor authentication. No
+    /// longer requiring it needs recent authentication (`reauthenticate`) and is e-mailed to the Owner and all Admins. An API key
+    /// can't change it. Errors: `TWO_FACTOR_NOT_SET_UP`.
     #[needs(ownership::REQUIRE_TWO_FACTOR)]
     async fn require_two_factor(&self, ctx: &Context<'_>, input: RequireTwoFactorInput) -> Answer<RequireTwoFactor> {
         let done =

@@ -118,6 +118,9 @@ pub(crate) async fn tell_admins(tx: &Tx, account: AccountId, kind: MailKind, eve
 pub async fn require_two_factor(app: &App, caller: &Caller, required: bool, dry_run: bool) -> Result<Outcome<account::Model>> {
     app.tx(async |tx| {
         let actor = tx.authorize(caller, REQUIRE_TWO_FACTOR, Vec::new()).await?;
+        if !required {
+            actor.proved_lately(tx.now())?;
+        }
         let account = &actor.seat()?.account;
         if required && actor.user.two_factor_since.is_none() {
             let why = "Set two-factor up for yourself first: beginTwoFactor and confirmTwoFactor.";
@@ -133,7 +136,10 @@ pub async fn require_two_factor(app: &App, caller: &Caller, required: bool, dry_
             sql.push(" WHERE id = ").bind(account.id).run(tx.db()).await?;
             let words = |required| if required { "required" } else { "not required" };
             let what = actor.did(EventKind::TwoFactorRequirementChanged, account.id.0);
-            tx.append(what.from(words(!required)).to(words(required)), [LogId::from(account.id)]);
+            let event = tx.append(what.from(words(!required)).to(words(required)), [LogId::from(account.id)]);
+            if !required {
+                tell_admins(tx, account.id, MailKind::TwoFactorRelaxed, event).await?;
+            }
         }
         find(tx, account.id).await.map(Outcome::Done)
     })

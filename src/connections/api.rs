@@ -428,7 +428,10 @@ impl ConnectionsMutation {
         answer(told(ctx, done).await.map(|(connection, consequences)| CancelClientRequest { connection, consequences }))
     }
 
-    /// Give the agency access to the account that this request acts in, up to a level.
+    /// Approves an agency's request: gives the agency access to the account that this request acts in, up to a level. Admin
+    /// requires recent authentication (`reauthenticate`) and is e-mailed to the account's Owner and all Admins. The agency's Owner
+    /// and the requester are e-mailed in any case. Errors: `NOT_FOUND`, `EXPIRED`, `ALREADY_DECIDED`, `EMAIL_NOT_VERIFIED`,
+    /// `WRONG_ACCOUNT`, `LEVEL_NOT_ASSIGNABLE`, `INVALID`, `OWN_ACCOUNT`, `ALREADY_CONNECTED`.
     #[needs(decide::DECIDE_CLIENT_ACCESS)]
     async fn approve_client_request(&self, ctx: &Context<'_>, input: ApproveClientRequestInput) -> Answer<ApproveClientRequest> {
         let ApproveClientRequestInput { account_id, token, connection_id, level, until } = input;
@@ -463,7 +466,9 @@ impl ConnectionsMutation {
         answer(declined.await.map(|connection| DeclineClientRequest { connection }))
     }
 
-    /// Change the highest level that anyone of the agency gets, and until when. It binds at once.
+    /// Sets the highest level of an agency's users in the account, and when the access ends. Both take effect at once. Admin
+    /// requires recent authentication (`reauthenticate`). Raising the level to Admin is e-mailed to the account's Owner and all
+    /// Admins. Errors: `NOT_FOUND`, `NOT_ACTIVE`, `LEVEL_NOT_ASSIGNABLE`, `INVALID`.
     #[needs(decide::DECIDE_CLIENT_ACCESS)]
     async fn set_connection_level(&self, ctx: &Context<'_>, input: SetConnectionLevelInput) -> Answer<SetConnectionLevel> {
         let set = async {
@@ -482,7 +487,10 @@ impl ConnectionsMutation {
         answer(told(ctx, done).await.map(|(connection, consequences)| EndClientConnection { connection, consequences }))
     }
 
-    /// Let one of the agency's users act in a client's account: for its Owner and Admins, and whoever can act there.
+    /// Adds a user of the agency to a client's connection. The agency's Owner and Admins can do this, and every user who can act on
+    /// the connection. Admin requires recent authentication (`reauthenticate`), and is never possible with an API key. Errors:
+    /// `NOT_FOUND`, `NOT_ACTIVE`, `INVALID`, `LEVEL_NOT_ASSIGNABLE`, `LEVEL_ABOVE_CONNECTION`, `LEVEL_ABOVE_OWN`,
+    /// `NOT_AN_AGENCY_USER`, `ALREADY_A_USER`.
     async fn add_client_user(&self, ctx: &Context<'_>, input: ClientUserInput) -> Answer<AddClientUser> {
         let added = async {
             let ClientUserInput { connection_id, user_id, username, level, dry_run } = input;
@@ -492,7 +500,8 @@ impl ConnectionsMutation {
         answer(told(ctx, added.await).await.map(|(connection, consequences)| AddClientUser { connection, consequences }))
     }
 
-    /// Give one of the agency's users another level in a client's account.
+    /// Sets the level of an agency user on a client's connection. Admin requires recent authentication (`reauthenticate`), and is
+    /// never possible with an API key. Errors: those of `addClientUser`, without `ALREADY_A_USER`.
     async fn set_client_user_level(&self, ctx: &Context<'_>, input: ClientUserInput) -> Answer<SetClientUserLevel> {
         let set = async {
             let ClientUserInput { connection_id, user_id, username, level, dry_run } = input;

@@ -6,12 +6,13 @@ use super::{
     rules,
 };
 use crate::{
-    accounts::rules::{assignable, right_account},
+    accounts::{ownership::tell_admins, rules::right_account},
     actor::{Actor, Caller, member_of},
     app::{App, Outgoing, Tx},
     consequences::Outcome,
     db::{Sql, by_id, model, select},
     error::{Denied, Error, Fault, Result, UserError, UserErrorCode},
+    grants::Grant,
     identity::{ops::find_user, rules::needs_verified_email},
     keys::{Keys, LinkOrId, Purpose},
     permission::Permission,
@@ -99,7 +100,7 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
         let client = actor.seat()?.account.id;
         let field = input.named.field("connectionId");
         right_account(&actor, input.account)?;
-        assignable(input.level)?;
+        let grant = actor.grant(input.level, tx.now())?;
         input.until.map_or(Ok(()), |until| rules::may_end_at(until, tx.now()))?;
         if row.agency_id == client {
             return Err(UserError::new(
@@ -119,16 +120,19 @@ pub async fn approve_client_request(app: &App, caller: &Caller, input: Approval)
             end_by_itself(tx, &former).await?;
         }
         let sql = Sql::new("UPDATE connections SET status = 'active', client_id = ").bind(client);
-        let sql = sql.push(", level = ").bind(input.level).push(", decided_by = ").bind(actor.user.id).push(", decided_at = ");
+        let sql = sql.push(", level = ").bind(grant).push(", decided_by = ").bind(actor.user.id).push(", decided_at = ");
         let sql = sql.bind(tx.now()).push(", ends_at = ").bind(input.until).push(", remind_at = ");
         let sql = sql.bind(rules::remind_at(input.until, tx.now())).push(" WHERE id = ").bind(row.id);
         sql.run(tx.db()).await?;
         let row = find(tx, row.id).await?.ok_or_else(|| no_such(field))?;
-        place_requester(tx, &row, input.level).await?;
+        place_requester(tx, &row, grant).await?;
         let until = input.until.map_or_else(String::new, |until| format!(", until {}", moment(until)));
         let approved = actor.did(EventKind::ClientAccessApproved, row.id.0).to(format!("{}{until}", input.level.title()));
         let event = tx.append(approved, logs(tx, &row).await?);
         mail_agency(tx, &row, MailKind::AccessApproved, event).await?;
+        if grant.is_admin() {
+            tell_admins(tx, client, MailKind::AgencyAdminAdded, event).await?;
+        }
         Ok(row)
     })
     .await
@@ -140,12 +144,12 @@ async fn connected(tx: &Tx, agency: AccountId, client: AccountId) -> Result<Opti
 }
 
 /// The requester gets a place at the ceiling, if they are still a direct user of the agency (C6).
-async fn place_requester(tx: &Tx, row: &connection::Model, level: UserLevel) -> Result<()> {
+async fn place_requester(tx: &Tx, row: &connection::Model, grant: Grant) -> Result<()> {
     if member_of(tx, row.agency_id, row.requested_by).await?.is_none() {
         return Ok(());
     }
-    let place =
-        place::Model { id: tx.id(), connection_id: row.id, user_id: row.requested_by, level, added_by: None, added_at: tx.now() };
+    let (level, user_id) = (grant.level(), row.requested_by);
+    let place = place::Model { id: tx.id(), connection_id: row.id, user_id, level, added_by: None, added_at: tx.now() };
     place::Entity::insert(place.into_active_model()).exec_without_returning(tx.db()).await?;
     Ok(())
 }
@@ -201,7 +205,7 @@ pub async fn set_connection_level(
         let row = find(tx, id).await?.filter(|row| row.client_id.is_some_and(|client| actor.acts_in(client)));
         let row = row.ok_or_else(|| no_such("connectionId"))?;
         rules::active(&row, tx.now())?;
-        assignable(level)?;
+        let grant = actor.grant(level, tx.now())?;
         let ends_at = match until {
             MaybeUndefined::Undefined => row.ends_at,
             MaybeUndefined::Null => None,
@@ -211,10 +215,13 @@ pub async fn set_connection_level(
             }
         };
         if row.level != Some(level) {
-            Sql::new("UPDATE connections SET level = ").bind(level).push(" WHERE id = ").bind(id).run(tx.db()).await?;
+            Sql::new("UPDATE connections SET level = ").bind(grant).push(" WHERE id = ").bind(id).run(tx.db()).await?;
             let before = row.level.map_or("none", UserLevel::title);
             let changed = actor.did(EventKind::ClientAccessLevelChanged, id.0).from(before).to(level.title());
-            tx.append(changed, sides(&row));
+            let event = tx.append(changed, sides(&row));
+            if let Some(client) = row.client_id.filter(|_| grant.is_admin()) {
+                tell_admins(tx, client, MailKind::AgencyAdminAdded, event).await?;
+            }
         }
         if row.ends_at != ends_at {
             let sql = Sql::new("UPDATE connections SET ends_at = ").bind(ends_at).push(", remind_at = ");

@@ -11,6 +11,7 @@ use crate::{
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::{Sql, by_id, model, select},
     error::{Denied, Error, Result, UserError, UserErrorCode},
+    grants::Grant,
     identity::ops::find_user,
     permission::Permission,
 };
@@ -91,6 +92,13 @@ impl Manager {
         let ceiling = connection.level.ok_or_else(|| no_such("connectionId"))?;
         Ok(Self { actor, connection, ceiling, own })
     }
+
+    /// Checks that they may grant a level there.
+    fn grant(&self, tx: &Tx, level: UserLevel) -> Result<Grant> {
+        let grant = self.actor.grant(level, tx.now())?;
+        rules::may_give(level, self.ceiling, self.own)?;
+        Ok(grant)
+    }
 }
 
 async fn asks_two_factor(tx: &Tx, connection: &connection::Model) -> Result<bool> {
@@ -135,7 +143,7 @@ pub async fn add_client_user(
 ) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
         let manager = Manager::find(app, tx, caller, id).await?;
-        rules::may_give(level, manager.ceiling, manager.own)?;
+        let grant = manager.grant(tx, level)?;
         let user = whom.find(tx, manager.connection.agency_id).await?;
         if place_of(tx, id, user.id).await?.is_some() {
             let why = "They have a place there already: change it with setClientUserLevel.";
@@ -144,7 +152,7 @@ pub async fn add_client_user(
         if dry_run {
             return Ok(Outcome::Would(Consequences::default()));
         }
-        let by = Some(manager.actor.user.id);
+        let (by, level) = (Some(manager.actor.user.id), grant.level());
         let place = place::Model { id: tx.id(), connection_id: id, user_id: user.id, level, added_by: by, added_at: tx.now() };
         place::Entity::insert(place.into_active_model()).exec_without_returning(tx.db()).await?;
         let added = manager.actor.did(EventKind::ClientUserAdded, id.0).to(told(user.id, level));
@@ -165,7 +173,7 @@ pub async fn set_client_user_level(
 ) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
         let manager = Manager::find(app, tx, caller, id).await?;
-        rules::may_give(level, manager.ceiling, manager.own)?;
+        let grant = manager.grant(tx, level)?;
         let user = whom.find(tx, manager.connection.agency_id).await?;
         let unknown = || UserError::new(UserErrorCode::NotFound, "They have no place there: addClientUser gives one.");
         let place = place_of(tx, id, user.id).await?.ok_or_else(|| unknown().at([whom.field()]))?;
@@ -175,7 +183,7 @@ pub async fn set_client_user_level(
             return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessShrinks, shrinks)));
         }
         if level != place.level {
-            Sql::new("UPDATE places SET level = ").bind(level).push(" WHERE id = ").bind(place.id).run(tx.db()).await?;
+            Sql::new("UPDATE places SET level = ").bind(grant).push(" WHERE id = ").bind(place.id).run(tx.db()).await?;
             let changed = manager.actor.did(EventKind::ClientUserLevelChanged, id.0);
             let changed = changed.from(told(user.id, place.level)).to(told(user.id, level));
             tx.append(changed, sides(&manager.connection));

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     connections::{decide, ops as connections},
     error::{Fault, Result, UserError},
-    identity::{address, ops::Device, sign_up},
+    identity::{address, ops::Device, recovery, sign_up},
     invitations::ops as invitations,
     keys::LinkOrId,
     keys::Ticket,
@@ -22,7 +22,7 @@ use crate::{
 };
 use async_graphql::MaybeUndefined;
 use chrono::{NaiveTime, TimeDelta};
-use entity::{AccountId, ConnectionId, Moment, account::Plan, session::SessionClient};
+use entity::{AccountId, ConnectionId, Moment, UserLevel, account::Plan, session::SessionClient};
 use std::collections::HashMap;
 
 /// The minute of the day at which offices open, and for how many minutes they stay open.
@@ -142,6 +142,15 @@ impl Story<'_> {
         known(&self.tickets, address).map(Caller::with)
     }
 
+    /// A person who is about to grant a level. Their session is days old, so that Admin needs their password once more.
+    async fn granting(&self, address: &str, level: UserLevel) -> Result<Caller> {
+        let caller = self.caller(address)?;
+        if level == UserLevel::Admin {
+            recovery::reauthenticate(self.app, &caller, Some(PASSWORD), None).await?;
+        }
+        Ok(caller)
+    }
+
     async fn perform(&mut self, deed: Deed) -> Result<()> {
         match deed {
             Deed::Open(account) => self.open(account).await,
@@ -216,7 +225,7 @@ impl Story<'_> {
     }
 
     async fn invite(&self, member: &Member) -> Result<()> {
-        let owner = self.caller(owner_of(member.account)?)?;
+        let owner = self.granting(owner_of(member.account)?, member.level).await?;
         let message = Some(format!("Hello {}, here is your place in {}.", first_name(member.person.name), member.account));
         let input = invitations::Invite { emails: vec![member.person.address.to_owned()], level: member.level, message };
         let (_, errors) = invitations::invite_users(self.app, &owner, input).await?;
@@ -238,11 +247,13 @@ impl Story<'_> {
         let (app, caller, named) = (self.app, self.caller(actor)?, LinkOrId::Id(id));
         match turn {
             Turn::Approve(level) => {
+                let caller = self.granting(actor, level).await?;
                 let approval = decide::Approval { named, account: None, level, until: None };
                 decide::approve_client_request(app, &caller, approval).await.map(drop)
             }
             Turn::Decline => decide::decline_client_request(app, &caller, named).await.map(drop),
             Turn::Ceiling(level) => {
+                let caller = self.granting(actor, level).await?;
                 decide::set_connection_level(app, &caller, id, level, MaybeUndefined::Undefined).await.map(drop)
             }
             Turn::ClientEnds | Turn::AgencyEnds => decide::end_client_connection(app, &caller, id, false).await.map(drop),

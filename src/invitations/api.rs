@@ -301,15 +301,21 @@ pub struct InvitationsMutation;
 #[guarded(elsewhere)]
 #[Object(serial)]
 impl InvitationsMutation {
-    /// Invite people to the account by e-mail. Each address stands for itself: what is wrong with one keeps none of the others back.
+    /// Invites people to the account by e-mail, at one level. Each address is handled separately: an error of one does not stop the
+    /// others. Inviting at Admin requires recent authentication (`reauthenticate`), and is never possible with an API key. When an
+    /// Admin joins, the Owner and all Admins are e-mailed. Errors: `EMAIL_NOT_VERIFIED`, `LEVEL_NOT_ASSIGNABLE`,
+    /// `LEVEL_NOT_IN_PLAN`, `INVALID`; for an address: `INVALID`, `ALREADY_A_USER`, `ALREADY_INVITED`, `NO_SEATS_LEFT`,
+    /// `DAILY_LIMIT_REACHED`.
     #[needs(ops::INVITE_USERS)]
     async fn invite_users(&self, ctx: &Context<'_>, input: InviteUsersInput) -> Answer<InviteUsers> {
         let InviteUsersInput { emails, level, message } = input;
         answer_each(invite_users(ctx, Invite { emails, level, message }).await)
     }
 
-    /// Send an invitation again, with a new link and new time, to another address if one is given; also one that has expired. The
-    /// former link is dead.
+    /// Resends an invitation with a new link and a new expiry time, to another address if one is given. An expired invitation
+    /// becomes valid again. The former link stops working. Resending an Admin invitation requires recent authentication
+    /// (`reauthenticate`), and is never possible with an API key. Errors: `NOT_FOUND`, `EMAIL_NOT_VERIFIED`, `ALREADY_DECIDED`,
+    /// `INVALID`, `NOT_ACTIVE`, `RESEND_TOO_SOON`, and for a new address or an expired invitation those of `inviteUsers`.
     #[needs(ops::INVITE_USERS)]
     async fn resend_invitation(&self, ctx: &Context<'_>, input: ResendInvitationInput) -> Answer<ResendInvitation> {
         let ResendInvitationInput { invitation_id, email } = input;

@@ -43,7 +43,7 @@ pub async fn invite_users(app: &App, caller: &Caller, input: Invite) -> Result<(
         let actor = tx.authorize(caller, INVITE_USERS, Vec::new()).await?;
         let account = &actor.seat()?.account;
         identity::rules::needs_verified_email(&actor.user)?;
-        accounts::rules::assignable(input.level)?;
+        actor.grant(input.level, tx.now())?;
         accounts::rules::needs_level(account.plan, input.level)?;
         let message = text::message(input.message.as_deref(), "message")?;
         let addresses = text::addresses(&input.emails);
@@ -209,6 +209,7 @@ pub async fn resend_invitation(app: &App, caller: &Caller, id: InvitationId, ema
     app.tx(async |tx| {
         let actor = tx.authorize(caller, INVITE_USERS, Vec::new()).await?;
         let row = own(tx, &actor, id).await?;
+        actor.grant(row.level, tx.now())?;
         identity::rules::needs_verified_email(&actor.user)?;
         rules::resendable(&row, tx.now())?;
         let email = email.map(text::email).transpose();
@@ -369,6 +370,9 @@ pub async fn join(tx: &Tx, user: &user::Model, row: invitation::Model, field: &s
     sql.push(" WHERE id = ").bind(row.id).run(tx.db()).await?;
     let joined = Happening::by(user.id, None, EventKind::UserJoined, member.0);
     let event = tx.append(joined, [LogId::from(account.id), user.id.into()]);
+    if row.level == UserLevel::Admin {
+        accounts::ownership::tell_admins(tx, account.id, MailKind::AdminAdded, event).await?;
+    }
     if row.email_key != user.email_key {
         tell_inviter(tx, &row, event).await?;
     }

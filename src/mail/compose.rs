@@ -2,7 +2,7 @@
 //!
 //! Nothing is kept of the words, so a renamed account or an erased person is right in every mail that is still to go.
 
-use super::letter::Letter;
+use super::{alert, letter::Letter};
 use crate::{
     app::App,
     connections::{rules::REMINDED, view::AgencyProfile},
@@ -39,6 +39,9 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         MailKind::InvitationDeclined | MailKind::AccessRevoked | MailKind::AccountClosed | MailKind::OwnershipTransferred => {
             Ok(notice(app, mail).await?.map(|letter| (letter, None)))
         }
+        MailKind::AdminAdded | MailKind::AgencyAdminAdded | MailKind::TwoFactorRelaxed => {
+            Ok(alert::compose(app, mail).await?.map(|letter| (letter, None)))
+        }
         MailKind::PasswordChanged
         | MailKind::EmailChanged
         | MailKind::TwoFactorChanged
@@ -74,7 +77,7 @@ fn link(app: &App, page: &str, token: &str) -> String {
     format!("{}/{page}#token={token}", app.app_url)
 }
 
-async fn user_name(app: &App, id: Option<UserId>) -> Result<String> {
+pub(super) async fn user_name(app: &App, id: Option<UserId>) -> Result<String> {
     let found = match id {
         Some(id) => by_id::<user::Entity>(app.reader(), id).await?,
         None => None,
@@ -82,7 +85,7 @@ async fn user_name(app: &App, id: Option<UserId>) -> Result<String> {
     Ok(found.map_or_else(|| "Somebody".to_owned(), |user| user.name))
 }
 
-async fn account_name(app: &App, id: AccountId) -> Result<String> {
+pub(super) async fn account_name(app: &App, id: AccountId) -> Result<String> {
     let account = by_id::<account::Entity>(app.reader(), id).await?;
     Ok(account.map_or_else(String::new, |account| account.name))
 }
@@ -145,7 +148,7 @@ async fn reset_password(app: &App, mail: &mail::Model) -> Result<Linked> {
 }
 
 /// The event that a mail tells of, and the user who gets it, while they are there.
-async fn told(app: &App, mail: &mail::Model) -> Result<Option<(event::Model, user::Model)>> {
+pub(super) async fn told(app: &App, mail: &mail::Model) -> Result<Option<(event::Model, user::Model)>> {
     let event = by_id::<event::Entity>(app.reader(), mail.event_id).await?;
     let user = match mail.user_id {
         Some(id) => by_id::<user::Entity>(app.reader(), id).await?.filter(|user| user.erased_at.is_none()),

@@ -145,6 +145,19 @@ pub enum Letter {
         /// When.
         at: DateTime<Utc>,
     },
+    /// Tells an account's Owner and Admins about a change of who controls the account.
+    Alert {
+        /// The reader.
+        name: String,
+        /// The subject.
+        subject: String,
+        /// What happened and who did it, in full sentences.
+        what: String,
+        /// When.
+        at: DateTime<Utc>,
+        /// What to do if the change was not intended.
+        remedy: &'static str,
+    },
     /// Tells the inviter that the person who joined has another address than the invited one.
     InvitationAcceptedByAnother {
         /// The account that was joined.
@@ -191,6 +204,7 @@ impl Letter {
             Self::ConnectionEnding { agency, client, .. } => format!("{agency}'s access to {client} ends soon"),
             Self::ResetPassword { .. } => "Take a new password".to_owned(),
             Self::Security { title, .. } | Self::Notice { title, .. } => (*title).to_owned(),
+            Self::Alert { subject, .. } => subject.clone(),
             Self::InvitationAcceptedByAnother { account, invited_address, .. } => {
                 format!("Your invitation of {invited_address} to {account} was accepted with another address")
             }
@@ -268,6 +282,11 @@ impl Letter {
             Self::Notice { name: Some(name), what, at, .. } => {
                 vec![format!("Hello {name},"), format!("{what} It was {}.", at.format("%A, %-d %B %Y, %H:%M UTC"))]
             }
+            Self::Alert { name, what, at, .. } => vec![
+                format!("Hello {name},"),
+                what.clone(),
+                format!("This happened on {}.", at.format("%A, %-d %B %Y, %H:%M UTC")),
+            ],
             Self::InvitationAcceptedByAnother { account, invited_address, joiner, level } => vec![
                 format!("You invited {invited_address} to the account {account}."),
                 format!("{joiner} has accepted the invitation, signed in with another address. Their level: {level}."),
@@ -325,6 +344,7 @@ impl Letter {
             Self::ResetPassword { .. } => "If it wasn't you, ignore this mail: without the link nobody can change your password.",
             Self::Security { .. } => "If it wasn't you, take a new password at once: that ends all sessions.",
             Self::Notice { .. } => "You get this because of your access to that account.",
+            Self::Alert { remedy, .. } => remedy,
             Self::InvitationAcceptedByAnother { .. } => "If you don't know this person, revoke their access to your account.",
         }
     }

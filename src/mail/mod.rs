@@ -1,6 +1,7 @@
 //! E-mail: readers of the event log, like subscriptions are. An operation puts a row into the outbox in its own transaction;
 //! [`outbox`] sends it after the commit, at least once, through the [`transport`]; [`letter`] has the words.
 
+mod alert;
 pub mod compose;
 pub mod delivery;
 pub mod letter;

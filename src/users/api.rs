@@ -102,7 +102,9 @@ pub struct UsersMutation;
 #[guarded(elsewhere)]
 #[Object(serial)]
 impl UsersMutation {
-    /// Give a user of the account another level. It counts from their very next request on.
+    /// Sets the level of a direct user of the account. It takes effect on the user's next request. Setting Admin requires recent
+    /// authentication (`reauthenticate`), is never possible with an API key, and is e-mailed to the Owner and all Admins. Errors:
+    /// `NOT_FOUND`, `LEVEL_NOT_ASSIGNABLE`, `OWNER_LEVEL_IS_FIXED`, `CANNOT_CHANGE_OWN_LEVEL`, `LEVEL_NOT_IN_PLAN`.
     #[needs(ops::SET_LEVEL)]
     async fn set_user_level(&self, ctx: &Context<'_>, input: SetUserLevelInput) -> Answer<SetUserLevel> {
         let SetUserLevelInput { user_id, level, dry_run } = input;
@@ -127,7 +129,9 @@ impl UsersMutation {
         answer(seen(ctx, done).await.map(|(user, consequences)| SuspendUser { user, consequences }))
     }
 
-    /// Let a suspended user in again, as they were.
+    /// Reinstates a suspended user, with their level, API keys and connection memberships. A user who is Admin here, or on a
+    /// client's connection, is reinstated only with recent authentication (`reauthenticate`), never with an API key. A reinstated
+    /// Admin is e-mailed to the Owner and all Admins. Errors: `NOT_FOUND`, `OWNER_CANNOT_BE_REVOKED`, `CANNOT_REVOKE_SELF`.
     #[needs(ops::REVOKE)]
     async fn reinstate_user(&self, ctx: &Context<'_>, input: SuspendUserInput) -> Answer<ReinstateUser> {
         let done = ops::reinstate_user(ctx.app(), ctx.caller(), input.user_id, input.dry_run.unwrap_or_default()).await;

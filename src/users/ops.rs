@@ -2,7 +2,7 @@
 
 use super::{departure::Departure, rules};
 use crate::{
-    accounts,
+    accounts::{self, ownership::tell_admins},
     actor::{Actor, Caller, member_of},
     app::{App, Outgoing, Tx},
     consequences::{ConsequenceKind, Consequences, Outcome},
@@ -43,7 +43,7 @@ pub async fn set_user_level(
     app.tx(async |tx| {
         let actor = tx.authorize(caller, SET_LEVEL, vec![user.into()]).await?;
         let member = colleague(tx, &actor, user).await?;
-        accounts::rules::assignable(level)?;
+        let grant = actor.grant(level, tx.now())?;
         rules::may_set_level(actor.user.id, &member)?;
         accounts::rules::needs_level(actor.seat()?.account.plan, level)?;
         rules::may_govern(&find_user(tx, user).await?, level)?;
@@ -52,9 +52,12 @@ pub async fn set_user_level(
             return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessShrinks, shrinks)));
         }
         if level != member.level {
-            Sql::new("UPDATE members SET level = ").bind(level).push(" WHERE id = ").bind(member.id).run(tx.db()).await?;
+            Sql::new("UPDATE members SET level = ").bind(grant).push(" WHERE id = ").bind(member.id).run(tx.db()).await?;
             let what = actor.did(EventKind::UserLevelChanged, member.id.0).from(member.level.title()).to(level.title());
-            tx.append(what, [member.account_id.into(), user.into()]);
+            let event = tx.append(what, [member.account_id.into(), user.into()]);
+            if grant.is_admin() {
+                tell_admins(tx, member.account_id, MailKind::AdminAdded, event).await?;
+            }
         }
         changed(tx, &member).await.map(Outcome::Done)
     })
@@ -87,16 +90,29 @@ pub async fn reinstate_user(app: &App, caller: &Caller, user: UserId, dry_run: b
         let actor = tx.authorize(caller, REVOKE, vec![user.into()]).await?;
         let member = colleague(tx, &actor, user).await?;
         rules::may_take_access(actor.user.id, &member)?;
+        let highest = member.level.max(highest_place(tx, &member).await?.unwrap_or(member.level));
+        actor.grant(highest, tx.now())?;
         if dry_run {
             return Ok(Outcome::Would(Consequences::default()));
         }
         if member.suspended_at.is_some() {
             Sql::new("UPDATE members SET suspended_at = NULL WHERE id = ").bind(member.id).run(tx.db()).await?;
-            tx.append(actor.did(EventKind::UserReinstated, member.id.0), [member.account_id.into(), user.into()]);
+            let what = actor.did(EventKind::UserReinstated, member.id.0);
+            let event = tx.append(what, [member.account_id.into(), user.into()]);
+            if member.level == UserLevel::Admin {
+                tell_admins(tx, member.account_id, MailKind::AdminAdded, event).await?;
+            }
         }
         changed(tx, &member).await.map(Outcome::Done)
     })
     .await
+}
+
+/// The user's highest level in the accounts of this account's clients: it comes back with them.
+async fn highest_place(tx: &Tx, member: &member::Model) -> Result<Option<UserLevel>> {
+    let sql = Sql::new("SELECT p.level FROM places p JOIN connections c ON c.id = p.connection_id WHERE c.status = 'active'");
+    let sql = sql.push(" AND c.agency_id = ").bind(member.account_id).push(" AND p.user_id = ").bind(member.user_id);
+    sql.push(" ORDER BY p.level DESC LIMIT 1").one(tx.db(), |row| row.try_get_by_index(0)).await
 }
 
 /// Ends a user's access, with all that they hold through it (U7, C11).
