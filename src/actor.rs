@@ -396,9 +396,19 @@ impl Actor {
         Happening::by(self.user.id, self.via(), kind, subject).with_key(key)
     }
 
-    /// Their address, once it is verified.
+    /// Whether an API key acts. A key sees its account and nothing of its creator's (I6).
+    pub fn by_key(&self) -> bool {
+        matches!(self.proof, Proof::ApiKey(_))
+    }
+
+    /// The user's own log; none for an API key.
+    pub fn own_log(&self) -> Option<LogId> {
+        (!self.by_key()).then(|| self.user.id.into())
+    }
+
+    /// Their address, once it is verified; none for an API key.
     pub fn verified_email_key(&self) -> Option<&str> {
-        self.user.email_verified_at.map(|_| self.user.email_key.as_str())
+        self.user.email_verified_at.filter(|_| !self.by_key()).map(|_| self.user.email_key.as_str())
     }
 
     /// When what they do here ends by itself: the connection, or the API key.

@@ -178,14 +178,16 @@ pub async fn load_nodes(ctx: &Context<'_>, ids: &[NodeId]) -> Result<Vec<Option<
     Ok(ids.iter().map(|id| found.get(&id.to_string()).cloned()).collect())
 }
 
-/// The account that the actor acts in, and those on the other side of its connections or that they could switch to.
+/// The account that the actor acts in, and those on the other side of its connections or that they could switch to. An API key can't
+/// switch.
 async fn visible_accounts(app: &App, actor: &Actor, ids: Vec<AccountId>) -> Result<Vec<Account>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let here = actor.seat_if_any().map(|seat| seat.account.id);
+    let switches = (!actor.by_key()).then_some(actor.user.id);
     let sql = crate::db::Sql::new("SELECT a.id FROM accounts a WHERE a.id IN ").list(ids).push(" AND (a.id = ").bind(here);
-    let sql = sql.push(" OR EXISTS (SELECT 1 FROM members m WHERE m.account_id = a.id AND m.user_id = ").bind(actor.user.id);
+    let sql = sql.push(" OR EXISTS (SELECT 1 FROM members m WHERE m.account_id = a.id AND m.user_id = ").bind(switches);
     let sql = sql
         .push(") OR EXISTS (SELECT 1 FROM connections c WHERE c.status = 'active' AND (c.ends_at IS NULL OR c.ends_at > ")
         .bind(app.now())

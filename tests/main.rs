@@ -23,6 +23,7 @@ mod hidden;
 mod identity;
 mod invitations;
 mod leaks;
+mod key_view;
 mod listening;
 mod mail;
 mod matrix;

@@ -54,7 +54,8 @@ impl ConnectionsSubscription {
         Ok(listener.stream(watch).map(|item| item.map_err(Into::into)))
     }
 
-    /// Each change to an access request that is addressed to the viewer. Without `after`: from now.
+    /// Every change to an access request that is addressed to the viewer. Without `after`, it starts from now. An API key can't
+    /// subscribe to it: `FORBIDDEN`.
     async fn access_request_changed(
         &self,
         ctx: &Context<'_>,
@@ -62,7 +63,9 @@ impl ConnectionsSubscription {
             String,
         >,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<ClientConnectionChange>> + use<>> {
-        let user = ctx.actor().await?.user.id;
+        let actor = ctx.actor().await?;
+        WatchOwn.may(ctx.app(), &actor).await?;
+        let user = actor.user.id;
         let listener = Listener::new(ctx.app(), ctx.caller(), user.into(), after.as_deref()).await?;
         Ok(listener.stream(WatchOwn).map(|item| item.map_err(Into::into)))
     }
@@ -103,8 +106,10 @@ async fn has_place(app: &App, actor: &Actor, agency: AccountId) -> Result<bool> 
 struct WatchOwn;
 
 impl Watch<ClientConnectionChange> for WatchOwn {
-    /// One's own log, but opened in an account: a stream ends with the access of the token that opened it (I3, C9).
+    /// One's own log, but opened in an account: a stream ends with the access of the token that opened it (I3, C9). An API key has
+    /// no log of its own (I6).
     async fn may(&self, _: &App, actor: &Actor) -> Result<()> {
+        actor.session()?;
         actor.standing_unless_nowhere().map(|_| ())
     }
 

@@ -130,8 +130,10 @@ pub async fn list(ctx: &Context<'_>, log: LogId, page: &PageArgs, filter: &Event
     }
     let actor = ctx.actor().await?;
     let guest = actor.via().is_some();
+    // An API key never reads its creator's own log (I6).
+    let readable = (log != actor.user.id.into() || !actor.by_key()).then_some(log);
     let scope = |sql: Sql| {
-        let sql = sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(log);
+        let sql = sql.push(" FROM log_entries l JOIN events e ON e.id = l.event_id WHERE l.log_id = ").bind(readable);
         let sql = filter.narrow(if guest { sql.push(NOT_FOR_GUESTS) } else { sql });
         // By whom is told of no connection that the viewer may not see, so it is not to be found out by asking for a name either.
         if filter.actor.is_none() || log == actor.user.id.into() {
@@ -352,7 +354,7 @@ pub async fn load_visible(app: &App, actor: &Actor, ids: &[EventId]) -> Result<V
     let here = actor.seat_if_any().filter(|seat| seat.may(Permission::ViewAuditLog)).map(|seat| LogId::from(seat.account.id));
     let sql = crate::db::select::<event::Entity>("e").push(" WHERE e.id IN ").list(ids.iter().copied());
     let sql = sql.push(" AND EXISTS (SELECT 1 FROM log_entries l WHERE l.event_id = e.id AND (l.log_id = ").bind(here);
-    let sql = sql.push(" OR l.log_id = ").bind(LogId::from(actor.user.id)).push("))");
+    let sql = sql.push(" OR l.log_id = ").bind(actor.own_log()).push("))");
     let mut events: Vec<event::Model> = sql.all(app.reader(), model("e")).await?;
     events.retain(|event| is_for(actor, event.kind));
     view_events(app, actor, &events).await

@@ -7,12 +7,13 @@ use super::{
 use crate::{
     accounts::{self, api::Account},
     actor::{Actor, FRESH, NEVER_BY_KEY, Seat, is_fresh},
-    api::{Ask, Asked, Connection, Edge, PageArgs},
+    api::{Ask, Asked, Connection, Edge, PageArgs, Window},
     connections::{
         self,
         api::ClientConnectionEdge,
         view::{ClientConnection, Wants, view_ways},
     },
+    db::search_key,
     error::{Denied, Result},
     events::{
         api::{EventEdge, EventFilter},
@@ -39,9 +40,9 @@ pub struct Viewer(pub Arc<Actor>);
 /// Who this request acts as.
 #[Object(serial)]
 impl Viewer {
-    /// The person.
+    /// The user. For an API key: its creator, without the e-mail address.
     async fn user(&self) -> User {
-        User::oneself(self.0.user.clone())
+        User::seen(self.0.user.clone(), Some(&self.0), false)
     }
 
     /// The level in the account that this request acts in; null when it acts in none, or access to it has ended.
@@ -72,7 +73,7 @@ impl Viewer {
         view_ways(ctx.app(), &self.0, vec![row], Wants::ONE).await.map(|mut one| one.pop()).map_err(Into::into).transpose()
     }
 
-    /// Every account that the viewer can switch to: their own, and their clients', by name.
+    /// Every account that the viewer can switch to, own and clients', by name. For an API key: the one account that it acts in.
     #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
     async fn accounts(
@@ -89,7 +90,7 @@ impl Viewer {
         Ok(accounts(ctx, &self.0, &page, search.as_deref(), level.as_deref()).await?)
     }
 
-    /// Pending invitations to the viewer's verified e-mail address.
+    /// Pending invitations to the viewer's verified e-mail address. Empty for an API key.
     #[graphql(complexity = "crate::api::page_cost(first, child_complexity)")]
     async fn invitations(
         &self,
@@ -100,7 +101,7 @@ impl Viewer {
         Ok(invitations::api::of_viewer(ctx, &PageArgs { first, after, ..PageArgs::default() }).await?)
     }
 
-    /// Pending access requests to the viewer's verified e-mail address.
+    /// Pending access requests to the viewer's verified e-mail address. Empty for an API key.
     #[graphql(complexity = "crate::api::page_cost(first, child_complexity)")]
     async fn access_requests(
         &self,
@@ -111,24 +112,24 @@ impl Viewer {
         Ok(connections::api::of_viewer(ctx, &PageArgs { first, after, ..PageArgs::default() }).await?)
     }
 
-    /// The viewer's sessions that have not ended, the one last used first.
+    /// The viewer's sessions that have not ended, the one last used first. Empty for an API key.
     async fn sessions(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Session>> {
         Ok(security::sessions(ctx).await?)
     }
 
-    /// Whether signing in asks for a code.
-    async fn two_factor_enabled(&self) -> bool {
-        self.0.user.two_factor_since.is_some()
+    /// Whether signing in requires a two-factor code. Null for an API key.
+    async fn two_factor_enabled(&self) -> Option<bool> {
+        self.own(self.0.user.two_factor_since.is_some())
     }
 
-    /// Whether the viewer's address is verified.
-    async fn email_verified(&self) -> bool {
-        self.0.user.email_verified_at.is_some()
+    /// Whether the viewer's e-mail address is verified. Null for an API key.
+    async fn email_verified(&self) -> Option<bool> {
+        self.own(self.0.user.email_verified_at.is_some())
     }
 
-    /// The address that the viewer changes to, until it is verified.
+    /// The address that the viewer is changing to, until it is verified. Null when no change is pending, and for an API key.
     async fn pending_email(&self) -> Option<&str> {
-        self.0.user.pending_email.as_deref()
+        self.own(self.0.user.pending_email.as_deref()).flatten()
     }
 
     /// Whether the viewer wants the e-mails of the account that this request acts in; null when it acts in none.
@@ -137,13 +138,13 @@ impl Viewer {
         Ok(Some(accounts::settings::opted_in(ctx.app(), seat.account.id, self.0.user.id).await?))
     }
 
-    /// Until when what asks for it takes it as proven who the viewer is; null when `reauthenticate` is needed.
+    /// When the viewer's recent authentication ends. Null when `reauthenticate` is needed, and for an API key.
     async fn reauthenticated_until(&self, ctx: &Context<'_>) -> Option<Moment> {
         let session = self.0.session().ok()?;
         is_fresh(session, ctx.app().now()).then(|| session.proved_at() + FRESH)
     }
 
-    /// What happened to the viewer's own login, newest first.
+    /// What happened to the viewer's own login, newest first. Empty for an API key.
     #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]
     async fn activity(
@@ -183,10 +184,18 @@ impl Viewer {
         Ok(security_events::list(ctx, security_events::Subject::Viewer, &page, &filter).await?)
     }
 
-    /// Where the viewer's own log stands: pass it as `after` to `accessRequestChanged`, and nothing falls between query and
-    /// subscription.
-    async fn activity_cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<String> {
-        Ok(Cursor::now(ctx.app(), self.0.user.id.into()).await?.write_end(ctx.app()))
+    /// The position of the viewer's own log. Pass it as `after` to `accessRequestChanged` to miss nothing between a query and its
+    /// subscription. Null for an API key.
+    async fn activity_cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        let Some(log) = self.0.own_log() else { return Ok(None) };
+        Ok(Some(Cursor::now(ctx.app(), log).await?.write_end(ctx.app())))
+    }
+}
+
+impl Viewer {
+    /// A fact about the user's own login, which an API key can't read (I6).
+    fn own<T>(&self, fact: T) -> Option<T> {
+        (!self.0.by_key()).then_some(fact)
     }
 }
 
@@ -299,6 +308,15 @@ impl Edge for AccountAccessEdge {
     }
 }
 
+/// The one account of an API key, if the search and the levels match it (I6). Its key in the list comes first.
+fn account_of_key(actor: &Actor, search: Option<&str>, levels: Option<&[UserLevel]>) -> Result<Option<(Vec<String>, Seat)>> {
+    let part = search.map(search_key).transpose()?.unwrap_or_default();
+    let matches =
+        |seat: &&Seat| seat.account.name_key.contains(&part) && levels.is_none_or(|levels| levels.contains(&seat.level));
+    let seat = actor.standing().ok().filter(matches);
+    Ok(seat.map(|seat| (vec![seat.account.name_key.clone(), seat.account.id.0.to_string()], seat.clone())))
+}
+
 async fn accounts(
     ctx: &Context<'_>,
     actor: &Actor,
@@ -307,6 +325,14 @@ async fn accounts(
     levels: Option<&[UserLevel]>,
 ) -> Result<Connection<AccountAccessEdge>> {
     let (app, db, window) = (ctx.app(), ctx.app().reader(), page.window(ctx.app(), "one's accounts")?);
+    if actor.by_key() {
+        let one = account_of_key(actor, search, levels)?;
+        let total = one.iter().len().try_into().unwrap_or_default();
+        let in_window = |(key, _): &(Vec<String>, Seat)| {
+            window.after.as_ref().is_none_or(|after| key > after) && window.before.as_ref().is_none_or(|before| key < before)
+        };
+        return page_of_accounts(ctx, actor, &window, (one.into_iter().filter(in_window).collect(), total)).await;
+    }
     let ways = Ways::of(app, actor.user.id, search, levels).await?;
     let (sql, now) = (ways.page(&window)?, ways.now);
     let read = |row: &QueryResult| {
@@ -317,8 +343,17 @@ async fn accounts(
     };
     let rows = sql.all(db, read).await?;
     let rows: Vec<_> = rows.into_iter().filter_map(|(key, seat)| Some((key, seat?))).collect();
-    let asked = Asked::of(ctx);
-    let total = if asked.total() { ways.count().count(db).await? } else { 0 };
+    let total = if Asked::of(ctx).total() { ways.count().count(db).await? } else { 0 };
+    page_of_accounts(ctx, actor, &window, (rows, total)).await
+}
+
+async fn page_of_accounts(
+    ctx: &Context<'_>,
+    actor: &Actor,
+    window: &Window,
+    (rows, total): (Vec<(Vec<String>, Seat)>, u64),
+) -> Result<Connection<AccountAccessEdge>> {
+    let (app, asked) = (ctx.app(), Asked::of(ctx));
     let via = rows.iter().filter_map(|(_, seat)| seat.via.clone()).collect();
     let via = view_ways(app, actor, via, Wants::of_ways(&asked)).await?;
     let via: HashMap<_, _> = via.into_iter().map(|connection| (connection.id, connection)).collect();

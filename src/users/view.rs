@@ -16,7 +16,8 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 pub struct User {
     row: user::Model,
-    /// Whether the viewer may read the address: it is their own, or they invite users here and this is one.
+    /// Whether the viewer may read the address: it is their own, or they invite users here and this is one. An API key never reads
+    /// its creator's.
     shows_email: bool,
 }
 
@@ -24,7 +25,10 @@ impl User {
     /// As the actor may see them; `shares_account` when they are a direct user of the account that the actor acts in.
     pub fn seen(row: user::Model, actor: Option<&Actor>, shares_account: bool) -> Self {
         let invites = || actor.and_then(Actor::seat_if_any).is_some_and(|seat| seat.may(Permission::InviteUsers));
-        let shows_email = actor.is_some_and(|actor| actor.user.id == row.id) || shares_account && invites();
+        let shows_email = match actor.filter(|actor| actor.user.id == row.id) {
+            Some(oneself) => !oneself.by_key(),
+            None => shares_account && invites(),
+        };
         Self { row, shows_email }
     }
 
@@ -62,7 +66,8 @@ impl User {
         self.row.erased_at.is_some()
     }
 
-    /// Readable by the user, and by those who may invite users to an account that both share.
+    /// The user's e-mail address. Null unless the viewer is the user, or may invite users to the account that the request acts in
+    /// and the user is a direct user of it. An API key can't read its creator's address.
     async fn email(&self) -> Option<&str> {
         (self.shows_email && self.row.erased_at.is_none()).then_some(self.row.email.as_str())
     }
@@ -211,12 +216,12 @@ fn beyond(sql: Sql, key: &[String], (level_is, rest_is): (&str, &str)) -> Result
     Ok(sql.push(&format!(" AND m.id {rest_is} ")).bind(id).push("))"))
 }
 
-/// Users whom the actor may know of by id: themselves, and those of the account that they act in.
+/// Users whom the actor may know of by id: themselves (but not an API key its creator), and those of the account that they act in.
 pub async fn load_visible(db: &impl ConnectionTrait, actor: &Actor, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
     let sees_users = actor.seat_if_any().is_some_and(|seat| seat.may(Permission::ViewUsers));
     let here = actor.seat_if_any().filter(|_| sees_users).map(|seat| seat.account.id);
-    let sql =
-        select::<user::Entity>("u").push(" WHERE u.id IN ").list(ids.iter().copied()).push(" AND (u.id = ").bind(actor.user.id);
+    let oneself = (!actor.by_key()).then_some(actor.user.id);
+    let sql = select::<user::Entity>("u").push(" WHERE u.id IN ").list(ids.iter().copied()).push(" AND (u.id = ").bind(oneself);
     let sql = sql.push(" OR EXISTS (SELECT 1 FROM members m WHERE m.user_id = u.id AND m.account_id = ").bind(here).push("))");
     let visible: Vec<user::Model> = sql.all(db, model("u")).await?;
     Ok(visible.into_iter().map(|row| (row.id, User::seen(row, Some(actor), here.is_some()))).collect())
