@@ -21,6 +21,8 @@ pub enum ConsequenceKind {
     ConnectionEnds,
     /// A pending invitation is taken back.
     InvitationCanceled,
+    /// A pending Admin invitation that the user sent stays valid. `revokeUser` can cancel it (`cancelInvitations`).
+    AdminInvitationRemains,
     /// A pending request for access is taken back.
     RequestCanceled,
 }
@@ -35,6 +37,9 @@ impl ConsequenceKind {
             Self::ClientAccessEnds => ("client's account", "clients' accounts", "can't be acted in by this user any more"),
             Self::ConnectionEnds => ("connection", "connections", "will end"),
             Self::InvitationCanceled => ("pending invitation", "pending invitations", "will be taken back"),
+            Self::AdminInvitationRemains => {
+                ("pending Admin invitation", "pending Admin invitations", "sent by this user can still be accepted")
+            }
             Self::RequestCanceled => ("pending request for access", "pending requests for access", "will be taken back"),
         };
         format!("{total} {} {what}.", if total == 1 { one } else { many })

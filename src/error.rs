@@ -100,6 +100,8 @@ user_error_codes! {
     CannotChangeOwnLevel
     /// Ownership goes to an Admin of the account's own.
     NewOwnerMustBeAdmin
+    /// The former Owner can still undo a transfer of ownership that an Admin asked for; `retryAt` says until when.
+    TransferCanBeUndone
     /// Who asks two-factor of others has to use it first.
     TwoFactorNotSetUp
     /// The user has to verify their e-mail address first.

@@ -51,6 +51,8 @@ pub enum Purpose {
     ResetPassword,
     /// Stops a change of the login's address.
     StopEmailChange,
+    /// Undoes a transfer of ownership.
+    UndoTransfer,
     /// Downloads an account.
     Export,
     /// Is what a device makes two-factor codes of.
@@ -68,6 +70,7 @@ impl Purpose {
             Self::Refresh => "refresh",
             Self::ResetPassword => "reset-password",
             Self::StopEmailChange => "stop-email-change",
+            Self::UndoTransfer => "undo-transfer",
             Self::Export => "export",
             Self::TwoFactor => "two-factor",
             Self::Cursor => "cursor",

@@ -41,4 +41,5 @@ mod takeover;
 mod texts;
 mod traces;
 mod two_factor;
+mod undo;
 mod users;

@@ -181,6 +181,7 @@ fn calls() -> BTreeMap<&'static str, Option<&'static str>> {
     let text = |call: String| Some(&*Box::leak(call.into_boxed_str()));
     BTreeMap::from([
         ("signUp", None),
+        ("undoTransfer", None),
         ("signIn", None),
         ("verifyEmail", None),
         ("stopEmailChange", None),

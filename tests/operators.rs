@@ -107,7 +107,7 @@ async fn i4_reset_two_factor(place: Place) {
 }
 
 /// Runs a command beside the server, and answers whether it went well and what it said.
-fn run(place: &Place, arguments: &[&str]) -> (bool, String) {
+pub fn run(place: &Place, arguments: &[&str]) -> (bool, String) {
     let output = keyholder(place).args(arguments).output().unwrap();
     (output.status.success(), said(&output))
 }

@@ -134,6 +134,8 @@ kinds! {
     UserReinstated Member "user_reinstated";
     /// Another user owns the account.
     OwnershipTransferred User "ownership_transferred";
+    /// The former Owner undid a transfer of ownership and is the Owner again.
+    OwnershipTransferUndone User "ownership_transfer_undone";
     /// An API key was made.
     ApiKeyCreated ApiKey "api_key_created";
     /// An API key was deleted.

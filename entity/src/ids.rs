@@ -173,6 +173,8 @@ ids! {
     MailId Mail "mail";
     /// A security event.
     SecurityEventId SecurityEvent "securityevent";
+    /// A transfer of ownership that can be undone.
+    TransferId Transfer "transfer";
 }
 
 /// A log's id is the id of the account or the user whose log it is.

@@ -24,6 +24,8 @@ pub struct Model {
     pub status: InvitationStatus,
     /// Who invited.
     pub invited_by: UserId,
+    /// Who sent the latest e-mail; none for the inviter.
+    pub sent_by: Option<UserId>,
     /// Who joined.
     pub accepted_by: Option<UserId>,
     /// Which link is the current one: a resend raises it.

@@ -15,6 +15,7 @@ pub mod log;
 pub mod log_entry;
 pub mod mail;
 pub mod member;
+pub mod ownership_transfer;
 pub mod place;
 pub mod recovery_code;
 pub mod security_event;

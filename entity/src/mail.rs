@@ -91,6 +91,8 @@ pub enum MailKind {
     TwoFactorRelaxed,
     /// Another user owns the account.
     OwnershipTransferred,
+    /// The former Owner of an account undid a transfer.
+    OwnershipTransferUndone,
     /// An account of yours was closed.
     AccountClosed,
     /// Your access to an account was revoked.

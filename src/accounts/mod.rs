@@ -7,3 +7,4 @@ pub mod ops;
 pub mod ownership;
 pub mod rules;
 pub mod settings;
+pub mod undo;

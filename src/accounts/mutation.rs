@@ -1,8 +1,8 @@
 //! What accounts can be told to do, in the API.
 
-use super::{api::Account, export, ops, ownership, settings};
+use super::{api::Account, export, ops, ownership, settings, undo};
 use crate::{
-    api::{Answer, Ask, Url, answer},
+    api::{Answer, Ask, Url, answer, by_link},
     consequences::{Consequence, Outcome},
 };
 use async_graphql::{Context, InputObject, MaybeUndefined, Object, SimpleObject};
@@ -29,6 +29,14 @@ pub struct TransferOwnershipInput {
     /// Make the same checks, change nothing, and tell what would end.
     #[graphql(default_with = "Some(false)")]
     dry_run: Option<bool>,
+}
+
+/// The input of `undoTransfer`.
+#[derive(InputObject)]
+pub struct UndoTransferInput {
+    /// The token of the link in the e-mail to the former Owner.
+    #[graphql(secret)]
+    token: String,
 }
 
 /// Whether two-factor is asked of everyone.
@@ -150,6 +158,15 @@ with_account! {
     RequireTwoFactor "What `requireTwoFactor` changed."
 }
 
+/// The result of `undoTransfer`.
+#[derive(Default, SimpleObject)]
+#[graphql(serial)]
+pub struct UndoTransfer {
+    /// The account. Null when the transfer was not undone. Of its fields, only `id` and `name` are readable unless the request acts
+    /// in it.
+    account: Option<Account>,
+}
+
 /// What `closeAccount` changed.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
@@ -212,7 +229,10 @@ impl AccountsMutation {
         answer(set.map(|opt_in| SetEmailOptIn { opt_in: Some(opt_in) }))
     }
 
-    /// Make an Admin of the account's own its Owner; the Owner becomes an Admin. All Admins are told. Asks who one is again.
+    /// Transfers the ownership of the account to an Admin who is a direct user and not the caller. The former Owner becomes Admin.
+    /// Requires recent authentication (`reauthenticate`); an API key can't transfer. The former Owner, the new Owner and all Admins
+    /// are e-mailed. A transfer by the Owner is final. A transfer by an Admin can be undone by the former Owner for 72 hours, with
+    /// the link in their e-mail (`undoTransfer`). Errors: `NOT_FOUND`, `WRONG_ACCOUNT`, `NEW_OWNER_MUST_BE_ADMIN`.
     #[needs(ownership::TRANSFER_OWNERSHIP)]
     async fn transfer_ownership(&self, ctx: &Context<'_>, input: TransferOwnershipInput) -> Answer<TransferOwnership> {
         let TransferOwnershipInput { user_id, account_id, dry_run } = input;
@@ -230,7 +250,21 @@ impl AccountsMutation {
         answer(done.map(RequireTwoFactor::from))
     }
 
-    /// Close the account for good, with its connections, invitations and API keys. Asks who one is again.
+    /// Undoes a transfer of ownership that an Admin asked for, with the token from the former Owner's e-mail, within 72 hours.
+    /// Public. The former Owner is the Owner again, even if their access was ended or suspended, and whatever the plan's seats. The
+    /// present Owner becomes Admin. The Admin who asked for the transfer gets the highest level below Admin that the plan has, and
+    /// stays Admin if it has none. All of them and all Admins are e-mailed. Errors: `NOT_FOUND`, `EXPIRED`, `ALREADY_DECIDED`,
+    /// `NOT_ACTIVE`.
+    async fn undo_transfer(&self, ctx: &Context<'_>, input: UndoTransferInput) -> Answer<UndoTransfer> {
+        let undone = by_link(ctx, true, Box::pin(undo::undo_transfer(ctx.app(), &input.token))).await;
+        // A stale Authorization header does not matter here (I3).
+        let actor = ctx.actor_if_any().await.ok().flatten();
+        answer(undone.map(|account| UndoTransfer { account: Some(Account::seen(account, actor.as_deref())) }))
+    }
+
+    /// Closes the account for good, with its connections, invitations and API keys. Requires recent authentication
+    /// (`reauthenticate`); an API key can't close an account. The Owner and all Admins are e-mailed. Errors: `WRONG_ACCOUNT`,
+    /// `INVALID`, and `TRANSFER_CAN_BE_UNDONE` for 72 hours after an Admin transferred the ownership (`retryAt` says until when).
     #[needs(ownership::CLOSE_ACCOUNT)]
     async fn close_account(&self, ctx: &Context<'_>, input: CloseAccountInput) -> Answer<CloseAccount> {
         let CloseAccountInput { confirmation, account_id, dry_run } = input;

@@ -1,6 +1,6 @@
 //! Who an account belongs to, what it asks of everyone in it, and its end (U9–U11).
 
-use super::{ops::find, rules};
+use super::{ops::find, rules, undo};
 use crate::{
     actor::Caller,
     app::{App, Happening, Outgoing, Tx},
@@ -55,11 +55,22 @@ pub async fn transfer_ownership(
             return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessShrinks, shrinks)));
         }
         let account = &actor.seat()?.account;
+        let former = account.owner_id;
+        // What the Owner asks for is final. What an Admin asks for, the Owner can undo for a while (U9).
+        let offered = undo::record(tx, account, user, actor.user.id).await?;
         let event = give(tx, account, user, |former| {
             actor.did(EventKind::OwnershipTransferred, user.0).from(former.to_string()).to(user.to_string())
         })
         .await?;
-        tell_admins(tx, account.id, MailKind::OwnershipTransferred, event).await?;
+        let people = people_in_charge(tx, account.id).await?;
+        let mails = people.iter().map(|person| match offered {
+            Some(transfer) if person.id == former => Outgoing {
+                version: undo::LINK_VERSION,
+                ..Outgoing::to_user(person, MailKind::OwnershipTransferred, event, transfer.0)
+            },
+            _ => Outgoing::to_user(person, MailKind::OwnershipTransferred, event, account.id.0),
+        });
+        tx.mail(&mails.collect::<Vec<_>>()).await?;
         find(tx, account.id).await.map(Outcome::Done)
     })
     .await
@@ -101,15 +112,21 @@ pub(crate) async fn give(
     }
     let sql = Sql::new("DELETE FROM email_opt_ins WHERE user_id = ").bind(former);
     sql.push(NO_OTHER_WAY).run(tx.db()).await?;
+    undo::regained(tx, account.id, user).await?;
     Ok(tx.append(what(former), [account.id.into(), former.into(), user.into()]))
 }
 
-/// Tells the Owner and all Admins.
-pub(crate) async fn tell_admins(tx: &Tx, account: AccountId, kind: MailKind, event: EventId) -> Result<()> {
+/// The Owner and all Admins who are not suspended.
+pub(super) async fn people_in_charge(tx: &Tx, account: AccountId) -> Result<Vec<user::Model>> {
     let sql = Sql::new(format!("SELECT {} FROM members m JOIN users u ON u.id = m.user_id", columns::<user::Entity>("u")));
     let sql = sql.push(" WHERE m.account_id = ").bind(account).push(" AND m.level >= ").bind(UserLevel::Admin);
     let sql = sql.push(" AND m.suspended_at IS NULL");
-    let people: Vec<user::Model> = sql.push(" ORDER BY m.id").all(tx.db(), model("u")).await?;
+    sql.push(" ORDER BY m.id").all(tx.db(), model("u")).await
+}
+
+/// E-mails the Owner and all Admins.
+pub(crate) async fn tell_admins(tx: &Tx, account: AccountId, kind: MailKind, event: EventId) -> Result<()> {
+    let people = people_in_charge(tx, account).await?;
     let mails: Vec<_> = people.iter().map(|user| Outgoing::to_user(user, kind, event, account.0)).collect();
     tx.mail(&mails).await
 }
@@ -221,6 +238,7 @@ pub async fn close_account(
         ending.is_still(tx).await?;
         rules::right_account(&actor, named)?;
         let account = &actor.seat()?.account;
+        undo::needs_none_open(tx, account).await?;
         if confirmation.trim() != account.name {
             let why = format!("Type the account's name to close it: {}", account.name);
             return Err(UserError::new(UserErrorCode::Invalid, why).at(["confirmation"]).into());

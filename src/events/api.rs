@@ -196,6 +196,7 @@ impl Named {
         match kind {
             EventKind::UserLeft | EventKind::UserRevoked => value.parse().map_or(Self::Nothing, Self::Account),
             EventKind::OwnershipTransferred
+            | EventKind::OwnershipTransferUndone
             | EventKind::ClientUserAdded
             | EventKind::ClientUserLevelChanged
             | EventKind::ClientUserRemoved => id_of(value).parse().map_or(Self::Nothing, Self::User),

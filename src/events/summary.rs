@@ -54,6 +54,9 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
         EventKind::UserSuspended => format!("{actor} suspended {subject}."),
         EventKind::UserReinstated => format!("{actor} reinstated {subject}."),
         EventKind::OwnershipTransferred => format!("{actor} transferred ownership from {before} to {after}."),
+        EventKind::OwnershipTransferUndone => {
+            format!("{actor} undid a transfer of ownership: {after} owns the account again instead of {before}.")
+        }
         EventKind::AccountRenamed => format!("{actor} renamed the account from {before} to {after}."),
         EventKind::BillingChanged => format!("{actor} changed what the account is billed by."),
         EventKind::TwoFactorRequirementChanged => {

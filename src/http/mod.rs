@@ -112,6 +112,7 @@ pub fn router(server: Server) -> Router {
         .route("/reset-password", get(pages::reset_password))
         .route("/invitation", get(pages::invitation))
         .route("/access-request", get(pages::access_request))
+        .route("/undo-transfer", get(pages::undo_transfer))
         .route("/link.js", get(pages::script))
         .route("/page.css", get(pages::style))
         .route("/exports/{token}", get(exports::download).head(exports::looked_at))

@@ -24,6 +24,7 @@ const STOP_CHANGE: &str = include_str!("pages/stop-change.html");
 const RESET_PASSWORD: &str = include_str!("pages/reset-password.html");
 const INVITATION: &str = include_str!("pages/invitation.html");
 const ACCESS_REQUEST: &str = include_str!("pages/access-request.html");
+const UNDO_TRANSFER: &str = include_str!("pages/undo-transfer.html");
 const MAILBOX_LINK: &str = "<li><a href=\"/mailbox\">/mailbox</a>: the mails that were kept instead of sent</li>";
 
 /// What this server is and how to ask it.
@@ -60,6 +61,11 @@ pub async fn invitation() -> impl IntoResponse {
 /// Where an agency's request for access leads.
 pub async fn access_request() -> impl IntoResponse {
     page("Request for access", &LINK.replace("{{forms}}", ACCESS_REQUEST))
+}
+
+/// The page to undo a transfer of ownership.
+pub async fn undo_transfer() -> impl IntoResponse {
+    page("Undo a transfer of ownership", &LINK.replace("{{forms}}", UNDO_TRANSFER))
 }
 
 /// What makes the link pages work.

@@ -5,7 +5,7 @@
 
 use super::ops::{end_sessions, find_user};
 use crate::{
-    accounts::ownership,
+    accounts::{ownership, undo},
     actor::Caller,
     app::{App, Happening, Tx},
     connections::{
@@ -80,7 +80,7 @@ pub async fn erase_unverified(app: &App, id: UserId) -> Result<bool> {
             tx.hold(traces.logs().into_iter().chain(endings.iter().flat_map(Ending::logs)).collect()).await?;
             let traces = traces.held(tx).await?;
             let user = find_user(tx, id).await?;
-            let stays = user.email_verified_at.is_some() || user.erased_at.is_some();
+            let stays = user.email_verified_at.is_some() || user.erased_at.is_some() || undo::depends_on(tx, id).await?;
             if stays || traces.owned().any(|place| place.shared) {
                 return Ok(false);
             }

@@ -14,7 +14,7 @@ use crate::{
     text::{self, Email},
 };
 use entity::{
-    AccountId, EventId, InvitationId, LogId, Moment, UserLevel, account,
+    AccountId, EventId, InvitationId, LogId, Moment, UserId, UserLevel, account,
     event::EventKind,
     invitation::{self, InvitationStatus},
     mail::MailKind,
@@ -138,6 +138,7 @@ fn new_invitation(
         message: message.map(str::to_owned),
         status: InvitationStatus::Pending,
         invited_by: actor.user.id,
+        sent_by: None,
         accepted_by: None,
         version: 1,
         created_at: tx.now(),
@@ -185,6 +186,14 @@ pub async fn withdraw_all(tx: &Tx, rows: &[invitation::Model], did: &impl Fn(Eve
     Ok(())
 }
 
+/// The pending Admin invitations of an account that a user sent or resent: each still makes somebody an Admin when its sender is gone.
+pub async fn pending_for_admin(tx: &Tx, account: AccountId, sender: UserId) -> Result<Vec<invitation::Model>> {
+    let sql = select::<invitation::Entity>("i").push(" WHERE i.status = 'pending' AND i.account_id = ").bind(account);
+    let sql = sql.push(" AND i.level = ").bind(UserLevel::Admin).push(" AND i.expires_at > ").bind(tx.now());
+    let sql = sql.push(" AND (i.invited_by = ").bind(sender).push(" OR i.sent_by = ").bind(sender);
+    sql.push(") ORDER BY i.id").all(tx.db(), model("i")).await
+}
+
 /// An invitation of the account that the actor acts in.
 async fn own(tx: &Tx, actor: &Actor, id: InvitationId) -> Result<invitation::Model> {
     let here = actor.seat()?.account.id;
@@ -225,7 +234,8 @@ pub async fn resend_invitation(app: &App, caller: &Caller, id: InvitationId, ema
         let (address, key) = email.map_or((row.email, row.email_key), |email| (email.address, email.key));
         let sql = Sql::new("UPDATE invitations SET version = version + 1, status = 'pending', decided_at = NULL, email = ");
         let sql = sql.bind(address).push(", email_key = ").bind(key).push(", sent_at = ").bind(tx.now()).push(", expires_at = ");
-        sql.bind(tx.now() + app.config.invitation_ttl).push(" WHERE id = ").bind(id).run(tx.db()).await?;
+        let sql = sql.bind(tx.now() + app.config.invitation_ttl).push(", sent_by = ").bind(actor.user.id);
+        sql.push(" WHERE id = ").bind(id).run(tx.db()).await?;
         let row = own(tx, &actor, id).await?;
         let event = tx.append(actor.did(EventKind::InvitationResent, id.0), [LogId::from(row.account_id)]);
         tx.mail(&[letter(&row, event)]).await?;

@@ -81,6 +81,7 @@ mod tests {
             message: None,
             status,
             invited_by: UserId(Uuid::nil()),
+            sent_by: None,
             accepted_by: None,
             version: 1,
             created_at: at(0),

@@ -2,19 +2,21 @@
 //! one who made the change included, so that the owner of a stolen session notices.
 
 use super::{
-    compose::{account_name, told, user_name},
+    compose::{Linked, account_name, link, told, user_name},
     letter::Letter,
 };
 use crate::{
+    accounts::undo::{self, UNDO_TTL},
     app::App,
     db::{Sql, by_id},
     error::Result,
     identity::erasure::FORMER,
+    keys::Purpose,
 };
 use entity::{
     AccountId, UserId, UserLevel, connection,
     event::{self, EventKind},
-    mail, member,
+    mail, member, ownership_transfer,
 };
 
 /// What to do about an Admin who should not be one.
@@ -68,7 +70,49 @@ pub(super) async fn compose(app: &App, mail: &mail::Model) -> Result<Option<Lett
         }
         _ => return Ok(None),
     };
-    Ok(Some(Letter::Alert { name: reader.name, subject, what, at: event.at, remedy }))
+    Ok(Some(Letter::Alert { name: reader.name, subject, what, at: event.at, undo: None, remedy }))
+}
+
+/// Writes the e-mail to the former Owner with the link to undo a transfer. Nothing when the transfer can't be undone any more.
+pub(super) async fn undo_offer(app: &App, mail: &mail::Model) -> Result<Linked> {
+    let Some((event, reader)) = told(app, mail).await? else { return Ok(None) };
+    let row = by_id::<ownership_transfer::Entity>(app.reader(), mail.subject_id).await?;
+    let Some(row) = row.filter(|row| undo::is_open(row, app.now())) else { return Ok(None) };
+    let account = account_name(app, row.account_id).await?;
+    let (asker, owner) = (user_name(app, Some(row.asked_by)).await?, user_name(app, Some(row.new_owner_id)).await?);
+    let token = app.keys.link(Purpose::UndoTransfer, row.id.0, undo::LINK_VERSION);
+    let what = format!(
+        "{owner} is the Owner of {account} now; {} is an Admin there. {asker}, an Admin, made this transfer. If you did not agree to \
+         it, undo it: you are then the Owner again, even if your access was ended meanwhile.",
+        reader.name
+    );
+    let letter = Letter::Alert {
+        name: reader.name,
+        subject: format!("{asker} transferred the ownership of {account} to {owner}"),
+        what,
+        at: event.at,
+        undo: Some((link(app, "undo-transfer", &token), row.at + UNDO_TTL)),
+        remedy: "If you agreed to the transfer, you do not need to do anything. Do not forward this e-mail: anyone who has the link \
+                 can undo the transfer.",
+    };
+    Ok(Some((letter, Some(token))))
+}
+
+/// Writes the e-mail about a transfer that was undone.
+pub(super) async fn undone(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
+    let Some((event, reader)) = told(app, mail).await? else { return Ok(None) };
+    let Some(row) = by_id::<ownership_transfer::Entity>(app.reader(), mail.subject_id).await? else { return Ok(None) };
+    let account = account_name(app, row.account_id).await?;
+    let former = user_name(app, Some(row.former_owner_id)).await?;
+    let present = user_name(app, event.before.as_deref().and_then(|id| id.parse().ok())).await?;
+    let asker = user_name(app, Some(row.asked_by)).await?;
+    let what = format!(
+        "{former} undid a transfer of the ownership of {account} and is its Owner again instead of {present}. {asker} asked for the \
+         transfer."
+    );
+    let subject = format!("{former} is the Owner of {account} again");
+    let remedy = "If you have a question about this, ask the Owner. The account's audit log shows the levels that changed.";
+    Ok(Some(Letter::Alert { name: reader.name, subject, what, at: event.at, undo: None, remedy }))
 }
 
 /// The user who invited the user who joined, by the latest invitation.

@@ -4,6 +4,7 @@
 
 use super::{alert, letter::Letter};
 use crate::{
+    accounts::undo,
     app::App,
     connections::{rules::REMINDED, view::AgencyProfile},
     db::{Sql, by_id, columns, model},
@@ -36,6 +37,8 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         }
         MailKind::ResetPassword => reset_password(app, mail).await,
         MailKind::EmailChangeRequested => stop_email_change(app, mail).await,
+        MailKind::OwnershipTransferred if mail.version == undo::LINK_VERSION => alert::undo_offer(app, mail).await,
+        MailKind::OwnershipTransferUndone => Ok(alert::undone(app, mail).await?.map(|letter| (letter, None))),
         MailKind::InvitationDeclined | MailKind::AccessRevoked | MailKind::AccountClosed | MailKind::OwnershipTransferred => {
             Ok(notice(app, mail).await?.map(|letter| (letter, None)))
         }
@@ -61,6 +64,10 @@ fn names_people(kind: MailKind) -> bool {
             | MailKind::AccessDeclined
             | MailKind::ConnectionEnded
             | MailKind::ConnectionEnding
+            | MailKind::AdminAdded
+            | MailKind::AgencyAdminAdded
+            | MailKind::TwoFactorRelaxed
+            | MailKind::OwnershipTransferUndone
     )
 }
 
@@ -70,9 +77,9 @@ async fn is_unverified(app: &App, mail: &mail::Model) -> Result<bool> {
     Ok(by_id::<user::Entity>(app.reader(), id).await?.is_none_or(|user| user.email_verified_at.is_none()))
 }
 
-type Linked = Option<(Letter, Option<String>)>;
+pub(super) type Linked = Option<(Letter, Option<String>)>;
 
-fn link(app: &App, page: &str, token: &str) -> String {
+pub(super) fn link(app: &App, page: &str, token: &str) -> String {
     // In the fragment, which browsers keep to themselves: no log and no referrer has it (R6).
     format!("{}/{page}#token={token}", app.app_url)
 }

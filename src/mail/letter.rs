@@ -155,6 +155,8 @@ pub enum Letter {
         what: String,
         /// When.
         at: DateTime<Utc>,
+        /// Where the reader can undo the change, and until when.
+        undo: Option<(String, DateTime<Utc>)>,
         /// What to do if the change was not intended.
         remedy: &'static str,
     },
@@ -310,6 +312,7 @@ impl Letter {
             Self::StopEmailChange { link, expires_at, .. } => ("Stop the change", link, expires_at),
             Self::Invitation { link, expires_at, .. } => ("See the invitation", link, expires_at),
             Self::AccessRequest { link, expires_at, .. } => ("See the request", link, expires_at),
+            Self::Alert { undo: Some((link, expires_at)), .. } => ("Undo the transfer", link, expires_at),
             Self::ResetPassword { link, expires_at, .. } => ("Take a new password", link, expires_at),
             _ => return None,
         };

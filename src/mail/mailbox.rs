@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
 
 use super::letter::{Rendered, escape};
@@ -14,6 +14,8 @@ use super::transport::Envelope;
 
 /// How many mails are kept.
 const CAPACITY: usize = 1_000;
+/// How far apart mails are sent at most that were due at the same time.
+const TOGETHER: TimeDelta = TimeDelta::seconds(5);
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:0 auto;padding:1em}\
     summary{cursor:pointer;padding:.5em 0}pre{white-space:pre-wrap;overflow-wrap:anywhere}\
@@ -29,7 +31,10 @@ impl Mailbox {
     /// Keeps a mail, and drops the oldest one when there are too many.
     pub fn push(&self, envelope: &Envelope) {
         let mut kept = self.kept();
-        kept.push_front(Arc::new(envelope.clone()));
+        // Several are sent at once, in any order: those stand in the order in which they were queued.
+        let together = |mail: &Envelope| mail.id > envelope.id && (mail.at - envelope.at).abs() < TOGETHER;
+        let place = kept.iter().take_while(|mail| together(mail)).count();
+        kept.insert(place, Arc::new(envelope.clone()));
         kept.truncate(CAPACITY);
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Outcome, argument, record, told, user};
 use crate::{
-    accounts::{ops, ownership},
+    accounts::{ops, ownership, undo},
     app::{App, Happening},
     config::Config,
     db::{Sql, by_id, contains, model, select},
@@ -11,7 +11,7 @@ use crate::{
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser};
 use entity::{
-    AccountId, LogId, NodeId, UserLevel,
+    AccountId, LogId, Moment, NodeId, UserLevel,
     account::{self, AccountStatus, Plan},
     event::EventKind,
     mail::MailKind,
@@ -189,6 +189,8 @@ pub async fn transfer(app: &App, id: AccountId, next: user::Model) -> Result<(St
             Happening::by_operator(EventKind::OwnershipTransferred, next.id.0).from(former.to_string()).to(next.id.to_string())
         })
         .await?;
+        // The operator's decision is final, whatever an Admin asked for before.
+        undo::settle_since(tx, id, Moment::UNIX_EPOCH).await?;
         ownership::tell_admins(tx, id, MailKind::OwnershipTransferred, event).await?;
         let former = crate::identity::ops::find_user(tx, account.owner_id).await?;
         Ok((former.username, next.username.clone()))

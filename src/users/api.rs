@@ -25,11 +25,14 @@ pub struct SetUserLevelInput {
     dry_run: Option<bool>,
 }
 
-/// Whose access is revoked.
+/// The input of `revokeUser`.
 #[derive(InputObject)]
 pub struct RevokeUserInput {
     /// The user.
     user_id: UserId,
+    /// Also cancel the pending Admin invitations that the user sent or resent.
+    #[graphql(default_with = "Some(false)")]
+    cancel_invitations: Option<bool>,
     /// Make the same checks, change nothing, and tell what would end.
     #[graphql(default_with = "Some(false)")]
     dry_run: Option<bool>,
@@ -112,10 +115,15 @@ impl UsersMutation {
         answer(seen(ctx, done).await.map(|(user, consequences)| SetUserLevel { user, consequences }))
     }
 
-    /// End a user's access to the account, at once and with all that they hold through it: API keys, clients' accounts, sockets.
+    /// Revokes a user's access to the account at once, with everything that they own through it: API keys, connection memberships,
+    /// open sockets. The user is e-mailed. Invitations that the user sent stay valid; a dry run lists the pending Admin invitations
+    /// (`ADMIN_INVITATION_REMAINS`), and `cancelInvitations` cancels them in the same step. Errors: `NOT_FOUND`,
+    /// `OWNER_CANNOT_BE_REVOKED`, `CANNOT_REVOKE_SELF`.
     #[needs(ops::REVOKE)]
     async fn revoke_user(&self, ctx: &Context<'_>, input: RevokeUserInput) -> Answer<RevokeUser> {
-        let done = ops::revoke_user(ctx.app(), ctx.caller(), input.user_id, input.dry_run.unwrap_or_default()).await;
+        let RevokeUserInput { user_id: user, cancel_invitations, dry_run } = input;
+        let (cancel_invitations, dry_run) = (cancel_invitations.unwrap_or_default(), dry_run.unwrap_or_default());
+        let done = ops::revoke_user(ctx.app(), ctx.caller(), ops::Revoke { user, cancel_invitations, dry_run }).await;
         answer(done.map(|done| {
             let (user_id, consequences) = done.split();
             RevokeUser { user_id, consequences }

@@ -12,9 +12,10 @@ use crate::{
         erasure::{self, Traces},
         ops::find_user,
     },
+    invitations::ops::{pending_for_admin, withdraw_all},
     permission::Permission,
 };
-use entity::{AccountId, NodeId, UserId, UserLevel, event::EventKind, mail::MailKind, member};
+use entity::{AccountId, NodeId, UserId, UserLevel, event::EventKind, invitation, mail::MailKind, member};
 
 /// What [`set_user_level`] asks for.
 pub const SET_LEVEL: Permission = Permission::SetUserAccessLevel;
@@ -25,6 +26,10 @@ pub const REVOKE: Permission = Permission::RevokeAccountAccess;
 pub(crate) async fn colleague(tx: &Tx, actor: &Actor, user: UserId) -> Result<member::Model> {
     let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such user in this account.").at(["userId"]);
     Ok(member_of(tx, actor.seat()?.account.id, user).await?.ok_or_else(unknown)?)
+}
+
+fn ids(invitations: &[invitation::Model]) -> impl Iterator<Item = NodeId> {
+    invitations.iter().map(|row| NodeId::Invitation(row.id))
 }
 
 async fn changed(tx: &Tx, member: &member::Model) -> Result<member::Model> {
@@ -48,8 +53,12 @@ pub async fn set_user_level(
         accounts::rules::needs_level(actor.seat()?.account.plan, level)?;
         rules::may_govern(&find_user(tx, user).await?, level)?;
         if dry_run {
-            let shrinks = (level < member.level).then_some(NodeId::User(user));
-            return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessShrinks, shrinks)));
+            if level >= member.level {
+                return Ok(Outcome::Would(Consequences::default()));
+            }
+            let sent = pending_for_admin(tx, member.account_id, user).await?;
+            let would = Consequences::default().and(ConsequenceKind::AccessShrinks, [NodeId::User(user)]);
+            return Ok(Outcome::Would(would.and(ConsequenceKind::AdminInvitationRemains, ids(&sent))));
         }
         if level != member.level {
             Sql::new("UPDATE members SET level = ").bind(grant).push(" WHERE id = ").bind(member.id).run(tx.db()).await?;
@@ -71,8 +80,12 @@ pub async fn suspend_user(app: &App, caller: &Caller, user: UserId, dry_run: boo
         let member = colleague(tx, &actor, user).await?;
         rules::may_take_access(actor.user.id, &member)?;
         if dry_run {
-            let ends = member.suspended_at.is_none().then_some(NodeId::User(user));
-            return Ok(Outcome::Would(Consequences::default().and(ConsequenceKind::AccessEnds, ends)));
+            if member.suspended_at.is_some() {
+                return Ok(Outcome::Would(Consequences::default()));
+            }
+            let sent = pending_for_admin(tx, member.account_id, user).await?;
+            let would = Consequences::default().and(ConsequenceKind::AccessEnds, [NodeId::User(user)]);
+            return Ok(Outcome::Would(would.and(ConsequenceKind::AdminInvitationRemains, ids(&sent))));
         }
         if member.suspended_at.is_none() {
             let sql = Sql::new("UPDATE members SET suspended_at = ").bind(tx.now()).push(" WHERE id = ").bind(member.id);
@@ -115,8 +128,20 @@ async fn highest_place(tx: &Tx, member: &member::Model) -> Result<Option<UserLev
     sql.push(" ORDER BY p.level DESC LIMIT 1").one(tx.db(), |row| row.try_get_by_index(0)).await
 }
 
+/// How to revoke a user's access.
+#[derive(Clone, Copy, Debug)]
+pub struct Revoke {
+    /// Whose.
+    pub user: UserId,
+    /// Cancel the pending Admin invitations that they sent, too.
+    pub cancel_invitations: bool,
+    /// Change nothing.
+    pub dry_run: bool,
+}
+
 /// Ends a user's access, with all that they hold through it (U7, C11).
-pub async fn revoke_user(app: &App, caller: &Caller, user: UserId, dry_run: bool) -> Result<Outcome<UserId>> {
+pub async fn revoke_user(app: &App, caller: &Caller, input: Revoke) -> Result<Outcome<UserId>> {
+    let Revoke { user, cancel_invitations, dry_run } = input;
     let here = account_of(app, caller).await?;
     app.tx(async |tx| {
         let departure = Departure::find(tx, user, Some(here)).await?;
@@ -124,10 +149,17 @@ pub async fn revoke_user(app: &App, caller: &Caller, user: UserId, dry_run: bool
         departure.is_still(tx).await?;
         let member = colleague(tx, &actor, user).await?;
         rules::may_take_access(actor.user.id, &member)?;
+        let sent = pending_for_admin(tx, here, user).await?;
         if dry_run {
-            return Ok(Outcome::Would(departure.consequences()));
+            let kind =
+                if cancel_invitations { ConsequenceKind::InvitationCanceled } else { ConsequenceKind::AdminInvitationRemains };
+            return Ok(Outcome::Would(departure.consequences().and(kind, ids(&sent))));
         }
-        let events = departure.carry_out(tx, EventKind::UserRevoked, &|kind, subject| actor.did(kind, subject)).await?;
+        let did = |kind, subject| actor.did(kind, subject);
+        let events = departure.carry_out(tx, EventKind::UserRevoked, &did).await?;
+        if cancel_invitations {
+            withdraw_all(tx, &sent, &did).await?;
+        }
         let former = find_user(tx, user).await?;
         let mails = events.into_iter().map(|event| Outgoing::to_user(&former, MailKind::AccessRevoked, event, user.0));
         tx.mail(&mails.collect::<Vec<_>>()).await?;

@@ -178,6 +178,14 @@ async function invitation() {
   show("decline");
 }
 
+async function undoTransfer() {
+  onSubmit("undo", async () => {
+    const { account } = await change("undoTransfer", "account { name }", { token });
+    finish(`You are the Owner of ${account.name} again. Sign in to look at its users, invitations and audit log.`);
+  });
+  show("undo");
+}
+
 /** The accounts that the person decides for: their own, as Owner or Admin. */
 async function ownAccounts() {
   const fields = "edges { node { id name } level via { id } } pageInfo { hasNextPage endCursor }";
@@ -221,7 +229,7 @@ async function accessRequest() {
   show("sign-in");
 }
 
-const pages = { "/verify-email": verifyEmail, "/stop-change": stopChange, "/reset-password": resetPassword, "/invitation": invitation, "/access-request": accessRequest };
+const pages = { "/verify-email": verifyEmail, "/stop-change": stopChange, "/reset-password": resetPassword, "/invitation": invitation, "/access-request": accessRequest, "/undo-transfer": undoTransfer };
 addEventListener("hashchange", () => location.reload());
 addEventListener("pagehide", signOut);
 if (token) pages[location.pathname]?.().catch((error) => tell(error));

@@ -19,7 +19,14 @@ fn letters(name: &str, message: Option<&str>) -> Vec<Letter> {
         Letter::ConnectionEnded { by: None, account: n(), other_account: n() },
         Letter::ConnectionEnding { agency: n(), client: n(), ends_at: expires_at },
         Letter::InvitationAcceptedByAnother { account: n(), invited_address: n(), joiner: n(), level },
-        Letter::Alert { name: n(), subject: n(), what: n(), at: expires_at, remedy: "Revoke it." },
+        Letter::Alert {
+            name: n(),
+            subject: n(),
+            what: n(),
+            at: expires_at,
+            undo: Some((link(), expires_at)),
+            remedy: "Revoke it.",
+        },
     ]
 }
 
