@@ -14,7 +14,6 @@ use crate::{
     permission::{Permission, allows},
     turns::{EventTurn, Taker, Who},
 };
-use chrono::TimeDelta;
 use entity::{
     AccountId, ApiKeyId, LogId, Moment, SessionId, UserId, UserLevel, account, api_key,
     connection::{self, ConnectionStatus},
@@ -339,11 +338,6 @@ impl Actor {
         }
     }
 
-    /// Denied unless they signed in, or proved again who they are, in the last minutes (I7).
-    pub fn proved_lately(&self, now: Moment) -> Result<()> {
-        if is_fresh(self.session()?, now) { Ok(()) } else { Err(Denied::ReauthenticationRequired.into()) }
-    }
-
     /// Where they act; denied when they can't any more, or act nowhere (L8), or lack the two-factor that the account requires (U10).
     pub fn seat(&self) -> Result<&Seat> {
         let seat = self.standing()?;
@@ -449,15 +443,6 @@ impl Actor {
         }
         Ok(Self { user: model("u")(row)?, proof, seat, names_account: pass.account.is_some() })
     }
-}
-
-/// How long somebody counts as having just proved who they are (I7).
-pub const FRESH: TimeDelta = TimeDelta::minutes(10);
-
-/// Whether a session's user proved who they are in the last minutes.
-pub fn is_fresh(session: &session::Model, now: Moment) -> bool {
-    // A clock that was set back makes nothing fresh.
-    (TimeDelta::zero()..=FRESH).contains(&(now - session.proved_at()))
 }
 
 /// The session or the API key and its user, where they may act, and by which right.

@@ -8,10 +8,11 @@ use super::{
     void::Setup,
 };
 use crate::{
-    actor::{Caller, FRESH},
+    actor::Caller,
     app::{App, Happening, Outgoing, Tx},
     db::{Sql, by_id, model, select},
     error::{Result, UserError, UserErrorCode},
+    grants::FRESH,
     keys::{Keys, Purpose},
     text,
 };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     accounts::{self, api::Account},
-    actor::{Actor, FRESH, NEVER_BY_KEY, Seat, is_fresh},
+    actor::{Actor, NEVER_BY_KEY, Seat},
     api::{Ask, Asked, Connection, Edge, PageArgs, Window},
     connections::{
         self,
@@ -20,6 +20,7 @@ use crate::{
         feed::Cursor,
         security::api::{self as security_events, SecurityEventEdge, SecurityEventFilter},
     },
+    grants::{FRESH, is_fresh},
     invitations::{self, api::InvitationEdge},
     permission::{MATRIX, Permission},
     users::User,
