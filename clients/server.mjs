@@ -9,9 +9,9 @@ const BINARY = process.env.KEYHOLDER ?? fileURLToPath(new URL('../target/debug/k
 const PASSWORD = 'harbor lights at dawn';
 
 /** Starts the demo; answers its address, how to ask it as somebody, what it has said, and how to stop it. */
-export async function start() {
+export async function start(...flags) {
   const directory = mkdtempSync(join(tmpdir(), 'keyholder-clients-'));
-  const child = spawn(BINARY, ['demo', '--listen', '127.0.0.1:0'], { cwd: directory });
+  const child = spawn(BINARY, ['demo', '--listen', '127.0.0.1:0', ...flags], { cwd: directory });
   let said = '';
   const url = await new Promise((resolve, reject) => {
     const hear = (chunk) => {

@@ -15,8 +15,9 @@ after(() => server.stop());
 test('i3 jose verifies an access token, and reads who acts where', async () => {
   const token = await server.signIn('grace@bright-harbor.example');
   const { viewer, account } = await server.ask('{ viewer { user { id } } account { id } }', token);
-  const { payload, protectedHeader } = await jwtVerify(token, keys, { issuer, audience: 'keyholder', algorithms: ['EdDSA'] });
-  assert.equal(protectedHeader.alg, 'EdDSA');
+  const { payload, protectedHeader } = await jwtVerify(token, keys, { issuer, audience: 'keyholder', algorithms: ['EdDSA'], typ: 'at+jwt' });
+  assert.deepEqual([protectedHeader.alg, protectedHeader.typ], ['EdDSA', 'at+jwt']);
+  assert.deepEqual([payload.amr, payload.auth_time], [['pwd'], payload.iat]);
   assert.deepEqual([payload.sub, payload.acc, payload.lvl, payload.via], [viewer.user.id, account.id, 'OWNER', null]);
   assert.match(payload.sid, /^session_/);
 });
@@ -34,4 +35,19 @@ test('i3 the keys may be kept for a while', async () => {
   assert.equal(answer.headers.get('cache-control'), 'public, max-age=300');
   const { keys: [key] } = await answer.json();
   assert.deepEqual({ ...key, kid: undefined, x: undefined }, { kty: 'OKP', crv: 'Ed25519', use: 'sig', alg: 'EdDSA', kid: undefined, x: undefined });
+});
+
+test('i3 jose verifies an access token by ES256, where that is set', async () => {
+  const other = await start('--token-algorithm', 'ES256');
+  try {
+    const issuer = new URL(other.url).origin;
+    const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', issuer));
+    const token = await other.signIn('grace@bright-harbor.example');
+    const { protectedHeader } = await jwtVerify(token, keys, { issuer, audience: 'keyholder', algorithms: ['ES256'], typ: 'at+jwt' });
+    const { keys: [{ kid, kty, crv, alg }] } = await (await fetch(new URL('/.well-known/jwks.json', issuer))).json();
+    assert.deepEqual([kid, kty, crv, alg], [protectedHeader.kid, 'EC', 'P-256', 'ES256']);
+    await assert.rejects(jwtVerify(token, keys, { algorithms: ['EdDSA'] }), errors.JOSEAlgNotAllowed);
+  } finally {
+    await other.stop();
+  }
 });

@@ -9,7 +9,7 @@ use crate::{
     connections::rules::level_through,
     db::{Sql, columns, model, select},
     error::{Denied, Result},
-    keys::Ticket,
+    keys::{Bearer, Ticket},
     network::Network,
     permission::{Permission, allows},
     turns::{EventTurn, Taker, Who},
@@ -18,7 +18,9 @@ use entity::{
     AccountId, ApiKeyId, LogId, Moment, SessionId, UserId, UserLevel, account, api_key,
     connection::{self, ConnectionStatus},
     event::EventKind,
-    member, session, user,
+    member,
+    session::{self, Lifetimes},
+    user,
 };
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult};
 use std::{
@@ -32,6 +34,8 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub struct Caller {
     credential: Result<Option<Credential>, &'static str>,
+    /// Where the access token acts, expired or not.
+    bearer: Option<Ticket>,
     client: Client,
     /// As it was last read.
     actor: Arc<Mutex<Option<Arc<Actor>>>>,
@@ -111,12 +115,14 @@ pub struct Client {
 
 const SIGNED_OUT: &str = "Nobody is signed in: send `Authorization: Bearer <access token>`.";
 const NO_SUCH_KEY: &str = "There is no such API key, or it has expired or was deleted.";
+const EXPIRED: &str = "The access token has expired. Refresh the session to get a new one.";
 const SESSION_ENDED: &str = "The session has ended. Sign in again.";
 
 impl Caller {
     /// Reads an `Authorization` header. A wrong one is remembered, and told when an actor is needed: public fields and
     /// mutations ignore it (I3).
     pub fn of(app: &App, authorization: Option<&str>) -> Self {
+        let mut bearer = None;
         let credential = authorization.map_or(Ok(None), |header| {
             let (scheme, token) = header.trim().split_once(' ').unwrap_or((header, ""));
             if !scheme.eq_ignore_ascii_case("bearer") {
@@ -126,13 +132,22 @@ impl Caller {
             if api_keys::is_one(token) {
                 return Ok(Some(Credential::ApiKey(api_keys::hash(token).into())));
             }
-            app.keys.read_access_token(token, &app.clock).map(|ticket| Some(Credential::Session(ticket)))
+            let Bearer { ticket, expired } = app.keys.read_access_token(token, app.now())?;
+            bearer = Some(ticket);
+            if expired { Err(EXPIRED) } else { Ok(Some(Credential::Session(ticket))) }
         });
-        Self::new(credential)
+        Self { bearer, ..Self::new(credential) }
     }
 
     fn new(credential: Result<Option<Credential>, &'static str>) -> Self {
-        Self { credential, client: Client::default(), actor: Arc::default(), turn: EventTurn::default(), known: Arc::default() }
+        Self {
+            credential,
+            bearer: None,
+            client: Client::default(),
+            actor: Arc::default(),
+            turn: EventTurn::default(),
+            known: Arc::default(),
+        }
     }
 
     /// For whom this caller's operations count.
@@ -173,9 +188,14 @@ impl Caller {
         self.client.user_agent.as_deref()
     }
 
+    /// Where the request's access token acts, if it is one of this session. The token may have expired.
+    pub fn ticket_of(&self, session: &session::Model) -> Option<Ticket> {
+        self.bearer.filter(|ticket| ticket.session == session.id && ticket.user == session.user_id)
+    }
+
     /// One who holds this ticket: how the demo acts as its people.
     pub fn with(ticket: Ticket) -> Self {
-        Self::new(Ok(Some(Credential::Session(ticket))))
+        Self { bearer: Some(ticket), ..Self::new(Ok(Some(Credential::Session(ticket)))) }
     }
 
     /// Who acted before with a session or an API key, as the database kept it: they may be less by now.
@@ -214,8 +234,8 @@ impl Caller {
     }
 
     /// Who the credentials are of at this moment.
-    async fn read(&self, db: &impl ConnectionTrait, pass: Pass, now: Moment) -> Result<Actor> {
-        Actor::read(db, &pass, now).await.inspect(|_| _ = self.known.set(pass))
+    async fn read(&self, db: &impl ConnectionTrait, pass: Pass, now: Moment, lifetimes: Lifetimes) -> Result<Actor> {
+        Actor::read(db, &pass, now, lifetimes).await.inspect(|_| _ = self.known.set(pass))
     }
 
     /// Who this is, read once per request.
@@ -224,7 +244,8 @@ impl Caller {
         if let Some(actor) = &*known {
             return Ok(Arc::clone(actor));
         }
-        let actor = self.read(app.reader(), self.pass(app.reader()).await?, app.now()).await?;
+        let (pass, lifetimes) = (self.pass(app.reader()).await?, app.config.session_lifetimes);
+        let actor = self.read(app.reader(), pass, app.now(), lifetimes).await?;
         if let Proof::ApiKey(key) = &actor.proof {
             api_keys::ops::used(app, key);
         }
@@ -245,7 +266,7 @@ impl Tx {
         let pass = caller.pass(self.db()).await?;
         let own = [Some(pass.user.into()), pass.account.map(LogId::from)];
         self.hold(own.into_iter().flatten().chain(also).collect()).await?;
-        caller.read(self.db(), pass, self.now()).await
+        caller.read(self.db(), pass, self.now(), self.lifetimes()).await
     }
 
     /// As [`Tx::actor`], refused for an API key: the first line of every operation on oneself (I6).
@@ -267,7 +288,8 @@ impl Tx {
     pub async fn authorize(&self, caller: &Caller, needs: Permission, also: Vec<LogId>) -> Result<Actor> {
         if !also.is_empty() {
             // Others' logs are not held up for who may not anyway. What counts is what is read once all is held.
-            caller.read(self.db(), caller.pass(self.db()).await?, self.before_now()).await?.may(needs)?;
+            let pass = caller.pass(self.db()).await?;
+            caller.read(self.db(), pass, self.before_now(), self.lifetimes()).await?.may(needs)?;
         }
         let actor = self.actor(caller, also).await?;
         actor.may(needs)?;
@@ -282,6 +304,8 @@ pub struct Actor {
     pub user: user::Model,
     /// What they prove it with.
     pub proof: Proof,
+    /// When the session or the API key ends by itself.
+    proof_ends_at: Option<Moment>,
     /// Where they act, if they can.
     seat: Option<Seat>,
     /// Whether their token names an account at all.
@@ -405,11 +429,10 @@ impl Actor {
         self.user.email_verified_at.filter(|_| !self.by_key()).map(|_| self.user.email_key.as_str())
     }
 
-    /// When what they do here ends by itself: the connection, or the API key.
+    /// When what they do here ends by itself: the session or the API key, or the connection.
     pub fn ends_at(&self) -> Option<Moment> {
-        let key = if let Proof::ApiKey(key) = &self.proof { key.expires_at } else { None };
         let via = self.seat.as_ref().and_then(|seat| seat.via.as_ref()).and_then(|via| via.ends_at);
-        [key, via].into_iter().flatten().min()
+        [self.proof_ends_at, via].into_iter().flatten().min()
     }
 
     /// The logs whose growth may change what they can do here.
@@ -418,7 +441,7 @@ impl Actor {
         [Some(self.user.id.into()), seat, self.via().map(LogId::from)].into_iter().flatten().collect()
     }
 
-    async fn read(db: &impl ConnectionTrait, pass: &Pass, now: Moment) -> Result<Self> {
+    async fn read(db: &impl ConnectionTrait, pass: &Pass, now: Moment, lifetimes: Lifetimes) -> Result<Self> {
         let (from, gone) = match pass.proof {
             ProofId::Session(_) => (&FROM_SESSION, SESSION_ENDED),
             ProofId::ApiKey(_) => (&FROM_API_KEY, NO_SUCH_KEY),
@@ -426,22 +449,28 @@ impl Actor {
         let sql = Sql::new(from.as_str()).bind(pass.account).push(MEMBER_AND_CONNECTION).bind(pass.via).push(AGENCY_AND_PLACE);
         let sql = match pass.proof {
             ProofId::Session(id) => sql.push("s.ended_at IS NULL AND s.id = ").bind(id),
-            ProofId::ApiKey(id) => sql.push("(k.expires_at IS NULL OR k.expires_at > ").bind(now).push(") AND k.id = ").bind(id),
+            ProofId::ApiKey(id) => sql.push("k.id = ").bind(id),
         };
         let sql = sql.push(" AND u.id = ").bind(pass.user);
-        sql.one(db, |row| Self::of_row(row, pass, now)).await?.ok_or_else(|| Denied::Unauthenticated(gone).into())
+        let actor = sql.one(db, |row| Self::of_row(row, pass, now, lifetimes)).await?;
+        let lives = |actor: &Self| actor.proof_ends_at.is_none_or(|ends_at| now < ends_at);
+        actor.filter(lives).ok_or_else(|| Denied::Unauthenticated(gone).into())
     }
 
-    fn of_row(row: &QueryResult, pass: &Pass, now: Moment) -> Result<Self, sea_orm::DbErr> {
+    fn of_row(row: &QueryResult, pass: &Pass, now: Moment, lifetimes: Lifetimes) -> Result<Self, sea_orm::DbErr> {
         let proof = match pass.proof {
             ProofId::Session(_) => Proof::Session(model("s")(row)?),
             ProofId::ApiKey(_) => Proof::ApiKey(model("k")(row)?),
+        };
+        let proof_ends_at = match &proof {
+            Proof::Session(session) => Some(lifetimes.end_of(session)),
+            Proof::ApiKey(key) => key.expires_at,
         };
         let mut seat = Seat::of_row(row, pass.via, now)?;
         if let (Some(seat), Proof::ApiKey(key)) = (&mut seat, &proof) {
             (seat.level, seat.by_key) = (seat.level.min(key.level), true);
         }
-        Ok(Self { user: model("u")(row)?, proof, seat, names_account: pass.account.is_some() })
+        Ok(Self { user: model("u")(row)?, proof, proof_ends_at, seat, names_account: pass.account.is_some() })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     mail::{Mailer, outbox},
     turns::Turns,
 };
-use entity::{AccountId, ApiKeyId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, user};
+use entity::{AccountId, ApiKeyId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, session::Lifetimes, user};
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QueryResult, QuerySelect,
@@ -105,7 +105,13 @@ impl App {
                 Error::Contended(_) => Denied::Overloaded.into(),
                 error => error,
             })?;
-            let tx = Tx { db, now: OnceLock::new(), clock: self.clock.clone(), pending: Mutex::default() };
+            let tx = Tx {
+                db,
+                now: OnceLock::new(),
+                clock: self.clock.clone(),
+                lifetimes: self.config.session_lifetimes,
+                pending: Mutex::default(),
+            };
             let outcome = match work.clone()(&tx).await {
                 Ok(done) => tx.commit(self).await.map(|()| done),
                 Err(error) => {
@@ -176,6 +182,11 @@ impl Happening {
         self
     }
 
+    /// The user who did it, and the agency that they acted through.
+    pub fn doer(&self) -> (Option<UserId>, Option<AccountId>) {
+        (self.actor, self.via)
+    }
+
     /// What the value was before.
     #[must_use]
     pub fn from(mut self, before: impl Into<String>) -> Self {
@@ -219,6 +230,7 @@ pub struct Tx {
     db: DatabaseTransaction,
     now: OnceLock<Moment>,
     clock: Clock,
+    lifetimes: Lifetimes,
     pending: Mutex<Pending>,
 }
 
@@ -251,6 +263,11 @@ impl Tx {
     /// A new id.
     pub fn id<Id: From<Uuid>>(&self) -> Id {
         self.clock.id()
+    }
+
+    /// How long sessions last.
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {

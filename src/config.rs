@@ -10,9 +10,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use crate::keyring::KeySource;
+use crate::keyring::{KeySource, TokenAlgorithm};
 use chrono::TimeDelta;
 use clap::{ArgMatches, Command};
+use entity::session::Lifetimes;
 use ipnet::IpNet;
 use source::Values;
 use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
@@ -41,6 +42,10 @@ pub struct Config {
     pub keys: Option<KeySource>,
     /// How long an access token lasts.
     pub access_token_ttl: TimeDelta,
+    /// The algorithm that access tokens are signed with.
+    pub token_algorithm: TokenAlgorithm,
+    /// How long sessions last.
+    pub session_lifetimes: Lifetimes,
     /// How long an invitation can be accepted.
     pub invitation_ttl: TimeDelta,
     /// How long a request for access can be approved.
@@ -226,6 +231,11 @@ impl Config {
             secret: values.optional("secret", parse::secret)?,
             keys: values.optional("keys", |text| Ok(KeySource::read(text)))?,
             access_token_ttl: values.get("access_token_ttl", parse::duration)?,
+            token_algorithm: values.get("token_algorithm", parse::token_algorithm)?,
+            session_lifetimes: Lifetimes {
+                idle: values.get("session_idle_ttl", parse::duration)?,
+                total: values.get("session_ttl", parse::duration)?,
+            },
             invitation_ttl: values.get("invitation_ttl", parse::duration)?,
             request_ttl: values.get("request_ttl", parse::duration)?,
             issuer: values.optional("issuer", parse::text)?,

@@ -76,6 +76,8 @@ user_error_codes! {
     OwnAccount
     /// The login or the password is wrong.
     WrongCredentials
+    /// The refresh token was replaced, and its successor is in use. Nothing changed. Take the session's latest refresh token.
+    RefreshTokenReplaced
     /// The password was right; a code is needed besides.
     TwoFactorCodeRequired
     /// The code is wrong, or was used already.

@@ -1,21 +1,21 @@
 //! Secrets: the one behind links, refresh tokens and two-factor, and what access tokens are made and read with.
 //!
 //! A token in a link is an HMAC over its purpose, the id that it is about and a version, so nothing secret is at rest and a
-//! resend, which raises the version, kills the link before. An access token is an EdDSA JWT; its key's id is in its header.
+//! resend, which raises the version, kills the link before. An access token is a JWT (RFC 9068), signed with EdDSA or ES256;
+//! its key's id is in its header.
 
 use crate::{
-    clock::Clock,
     config::Config,
     cursor::Cursors,
     error::{UserError, UserErrorCode},
-    keyring::{KeySource, Keyring, KeyringError, at, write_private},
+    keyring::{KeySource, Keyring, KeyringError, TokenAlgorithm, at, write_private},
     private::close_to_others,
     strength::weakness,
 };
 use aws_lc_rs::{hmac, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use entity::{AccountId, Moment, SessionId, UserId, UserLevel};
-use jsonwebtoken::{Algorithm, Header, Validation};
+use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -30,6 +30,7 @@ pub struct Keys {
     /// Writes and reads cursors.
     pub cursors: Cursors,
     source: KeySource,
+    algorithm: TokenAlgorithm,
     /// As it was last read: keys are rotated while the server runs.
     ring: RwLock<Arc<Keyring>>,
     issuer: String,
@@ -53,6 +54,8 @@ pub enum Purpose {
     StopEmailChange,
     /// Undoes a transfer of ownership.
     UndoTransfer,
+    /// Signs in.
+    SignIn,
     /// Downloads an account.
     Export,
     /// Is what a device makes two-factor codes of.
@@ -71,6 +74,7 @@ impl Purpose {
             Self::ResetPassword => "reset-password",
             Self::StopEmailChange => "stop-email-change",
             Self::UndoTransfer => "undo-transfer",
+            Self::SignIn => "sign-in",
             Self::Export => "export",
             Self::TwoFactor => "two-factor",
             Self::Cursor => "cursor",
@@ -90,6 +94,10 @@ pub struct Claims {
     lvl: Option<String>,
     iat: i64,
     exp: i64,
+    /// When the user last proved who they are (`OpenID` Connect).
+    auth_time: i64,
+    /// How they did (RFC 8176).
+    amr: Vec<String>,
     /// None of ours has it, but one that does must be obeyed.
     #[serde(skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
@@ -107,6 +115,34 @@ pub struct Ticket {
     /// The agency through whose connection, when the account is a client's.
     pub via: Option<AccountId>,
 }
+
+/// An access token to be made.
+pub struct NewToken<'a> {
+    /// Who it names, and where it acts.
+    pub ticket: Ticket,
+    /// The level there: advisory.
+    pub level: Option<UserLevel>,
+    /// When the user last proved who they are.
+    pub proved_at: Moment,
+    /// How they did: authentication methods (RFC 8176) with spaces between them.
+    pub methods: &'a str,
+    /// From when it is valid.
+    pub issued_at: Moment,
+    /// Until when it is valid.
+    pub expires_at: Moment,
+}
+
+/// An access token that is one of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bearer {
+    /// Who it names, and where it acts.
+    pub ticket: Ticket,
+    /// Whether it has expired. An expired token proves nothing; it still says where its session acted.
+    pub expired: bool,
+}
+
+/// The type in the header of access tokens (RFC 9068), so that no other JWT is taken for one.
+const TOKEN_TYPE: &str = "at+jwt";
 
 /// How an invitation or a request is named: by the link's token, or by its id when it is to the viewer's verified address.
 #[derive(Clone, Debug)]
@@ -191,7 +227,7 @@ fn timed(version: i64, until: i64) -> i64 {
 
 impl Keys {
     /// Reads the keys, or makes them at the first start.
-    pub fn load(config: &Config, own_address: &str) -> Result<Self, KeysError> {
+    pub fn load(config: &Config, own_address: &str, now: Moment) -> Result<Self, KeysError> {
         let beside = config.sqlite_file();
         let secret = match (&config.secret, &beside) {
             (Some(secret), _) => secret.clone(),
@@ -203,8 +239,9 @@ impl Keys {
         Ok(Self {
             cursors: cursors(&secret)?,
             secret,
-            ring: RwLock::new(Arc::new(Keyring::load(&source)?)),
+            ring: RwLock::new(Arc::new(Keyring::load(&source, config.token_algorithm, now)?)),
             source,
+            algorithm: config.token_algorithm,
             issuer: config.issuer.clone().unwrap_or_else(|| own_address.to_owned()),
             audience: config.audience.clone(),
         })
@@ -216,7 +253,7 @@ impl Keys {
 
     /// Reads the keys again, which somebody may have rotated. Answers whether they have changed.
     pub fn reload(&self) -> Result<bool, KeyringError> {
-        let ring = Keyring::read(&self.source)?;
+        let ring = Keyring::read(&self.source, self.algorithm)?;
         let changed = ring.ids() != self.ring().ids();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         Ok(changed)
@@ -273,14 +310,9 @@ impl Keys {
         std::array::from_fn(|place| mac.as_ref()[place])
     }
 
-    /// An access token, valid from `now` until `expires`.
-    pub fn access_token(
-        &self,
-        ticket: Ticket,
-        level: Option<UserLevel>,
-        now: Moment,
-        expires: Moment,
-    ) -> Result<String, jsonwebtoken::errors::Error> {
+    /// An access token.
+    pub fn access_token(&self, new: &NewToken<'_>) -> Result<String, jsonwebtoken::errors::Error> {
+        let NewToken { ticket, level, proved_at, methods, issued_at, expires_at } = *new;
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
@@ -289,50 +321,53 @@ impl Keys {
             acc: ticket.account.map(|id| id.to_string()),
             via: ticket.via.map(|id| id.to_string()),
             lvl: level.map(crate::error::level_name),
-            iat: now.timestamp(),
-            exp: expires.timestamp(),
+            iat: issued_at.timestamp(),
+            exp: expires_at.timestamp(),
+            auth_time: proved_at.timestamp(),
+            amr: methods.split_whitespace().map(str::to_owned).collect(),
             nbf: None,
         };
         let ring = self.ring();
-        let key = ring.signs(now).ok_or(jsonwebtoken::errors::ErrorKind::InvalidEddsaKey)?;
-        let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        let key = ring.signs(issued_at).ok_or(jsonwebtoken::errors::ErrorKind::InvalidEddsaKey)?;
+        let header = Header { kid: Some(key.id.clone()), typ: Some(TOKEN_TYPE.to_owned()), ..Header::new(key.algorithm.jwt()) };
         jsonwebtoken::encode(&header, &claims, &key.signing)
     }
 
-    /// Who a token names, if it is one of ours and still valid: algorithm, key, issuer, audience and expiry are all checked.
-    pub fn read_access_token(&self, token: &str, clock: &Clock) -> Result<Ticket, &'static str> {
+    /// Who a token names, if it is one of ours: type, key, algorithm, issuer and audience are all checked. Whether it has expired is
+    /// for the caller to obey.
+    pub fn read_access_token(&self, token: &str, now: Moment) -> Result<Bearer, &'static str> {
         const INVALID: &str = "The access token is not valid here. Sign in, or refresh the session.";
         let header = jsonwebtoken::decode_header(token).map_err(|_| INVALID)?;
+        if header.typ.as_deref() != Some(TOKEN_TYPE) {
+            return Err(INVALID);
+        }
         let ring = self.ring();
         let key = header.kid.and_then(|kid| ring.find(&kid)).ok_or(INVALID)?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
+        // The algorithm is the key's own, whatever the header says.
+        let mut validation = Validation::new(key.algorithm.jwt());
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // The server's clock decides, not the operating system's.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation).map_err(|_| INVALID)?.claims;
-        if claims.exp <= clock.now().timestamp() {
-            return Err("The access token has expired. Refresh the session to get a new one.");
-        }
-        if claims.nbf.is_some_and(|from| from > clock.now().timestamp()) {
+        if claims.nbf.is_some_and(|from| from > now.timestamp()) {
             return Err("The access token is not valid yet.");
         }
         let account = |id: Option<String>| id.map(|id| id.parse()).transpose();
-        Ok(Ticket {
+        let ticket = Ticket {
             user: claims.sub.parse().map_err(|_| INVALID)?,
             session: claims.sid.parse().map_err(|_| INVALID)?,
             account: account(claims.acc).map_err(|_| INVALID)?,
             via: account(claims.via).map_err(|_| INVALID)?,
-        })
+        };
+        Ok(Bearer { ticket, expired: claims.exp <= now.timestamp() })
     }
 
     /// The public keys, as a JSON Web Key Set: other services verify access tokens with it.
     pub fn jwks(&self) -> serde_json::Value {
         let ring = self.ring();
-        let keys = ring.iter().map(
-            |key| serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.id, "x": key.x }),
-        );
+        let keys = ring.iter().map(|key| key.jwk.clone());
         serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
     }
 }

@@ -86,11 +86,12 @@ pub async fn build(config: Config, clock: Clock, address: SocketAddr) -> Result<
         (Some(url), Some(from)) if !config.dev => Transport::smtp(url, from).map_err(StartError::Mail)?,
         _ => Transport::Memory(Mailbox::default()),
     };
+    let now = clock.now();
     Ok(App::new(Parts {
         security: SecurityLog::new(clock.clone()),
         db,
         clock,
-        keys: Keys::load(&config, &own_address)?,
+        keys: Keys::load(&config, &own_address, now)?,
         mailer: Mailer::new(transport),
         hasher: Hasher::default(),
         throttle: Throttle::new(config.sign_in_throttle),

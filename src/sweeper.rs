@@ -18,6 +18,7 @@ use entity::{
     LogId, UserId,
     connection::{self, ConnectionStatus},
     invitation::{self, InvitationStatus},
+    session::Lifetimes,
 };
 use sea_orm::EntityTrait;
 use std::time::Duration;
@@ -48,8 +49,17 @@ pub async fn sweep(app: &App) -> Result<()> {
     while batch(app, active_until(app, "ends_at").await?, ended).await {}
     while batch(app, active_until(app, "remind_at").await?, ending).await {}
     batch(app, unverified(app).await?, unverified_user).await;
+    end_old_sessions(app).await?;
     security::store::delete_old(app).await?;
     outbox::forget_addresses(app).await
+}
+
+/// Writes down the end of sessions that are over, so that a clock that is set back brings none of them to life (I3).
+async fn end_old_sessions(app: &App) -> Result<()> {
+    let (now, Lifetimes { idle, total }) = (app.now(), app.config.session_lifetimes);
+    let sql = Sql::new("UPDATE sessions SET ended_at = ").bind(now).push(" WHERE ended_at IS NULL AND (last_used_at <= ");
+    sql.bind(now - idle).push(" OR created_at <= ").bind(now - total).push(")").run(app.db.writer()).await?;
+    Ok(())
 }
 
 /// Users whose time to verify their address is over. One whose account others use stays, and is looked at again: it is the next

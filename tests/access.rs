@@ -148,9 +148,11 @@ async fn threat_45_foreign_ids(app: &TestApp) {
         "approveClientRequest.accountId",
         "closeAccount.accountId",
         "refreshSession.accountId",
+        "refreshSession.connectionId",
         "removeClientUser.userId",
         "setClientUserLevel.userId",
         "signIn.accountId",
+        "signInWithLink.accountId",
         "switchAccount.connectionId",
         "transferOwnership.accountId",
     ];
@@ -251,16 +253,10 @@ async fn l8_the_way_on(app: &TestApp) {
         assert_eq!(there.ask(query, Value::Null).await.codes(), ["ACCOUNT_ACCESS_ENDED"], "{query}");
     }
     there.ask("{ viewer { level permissions accounts { nodes { id } } user { email } } }", Value::Null).await.ok();
-    // The session's refresh token now leads nowhere, which is no error.
-    let refresh = "mutation($r: String!) { refreshSession(input: {refreshToken: $r}) { account { id } credentials { accessToken } userErrors { code } } }";
-    let refreshed = app.ask(refresh, json!({ "r": owner.refresh })).await;
-    assert_eq!(refreshed.payload()["account"], Value::Null);
-    let nowhere = refreshed.payload()["credentials"]["accessToken"].as_str().unwrap().to_owned();
-    let nowhere = Person { token: nowhere, ..there.clone() };
-    assert_eq!(
-        *nowhere.ask("{ account { id } viewer { level } }", Value::Null).await.ok(),
-        json!({ "account": null, "viewer": { "level": null } })
-    );
+    // A refresh says that it acts elsewhere now.
+    let refresh = "mutation($r: String!) { refreshSession(input: {refreshToken: $r}) { account { id } switched credentials { accessToken } userErrors { code } } }";
+    let refreshed = there.ask(refresh, json!({ "r": owner.refresh })).await;
+    assert_eq!((&refreshed.payload()["account"]["id"], &refreshed.payload()["switched"]), (&json!(owner.account), &json!(true)));
     let home = there.acting_in(&owner.account).await;
     assert_eq!(home.level().await.as_deref(), Some("OWNER"));
     home.ask("mutation { signOut { signedOut } }", Value::Null).await.ok();

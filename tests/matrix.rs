@@ -186,6 +186,8 @@ fn calls() -> BTreeMap<&'static str, Option<&'static str>> {
         ("verifyEmail", None),
         ("stopEmailChange", None),
         ("refreshSession", None),
+        ("requestSignInLink", None),
+        ("signInWithLink", None),
         ("signOut", Some("signOut { signedOut }")),
         ("requestPasswordReset", None),
         ("resetPassword", None),

@@ -8,7 +8,7 @@ use crate::{
     two_factor::code_at,
 };
 use chrono::TimeDelta;
-use keyholder::keyring::{self, KeySource};
+use keyholder::keyring::{self, KeySource, Rotation};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -32,7 +32,8 @@ async fn i3_the_next_key_signs_after_a_while(app: &TestApp) {
     let ann = app.person("ann@x.example").await;
     let (caching, before) = jwks(&app.http, &app.url).await;
     assert_eq!((caching.as_str(), before), ("public, max-age=300", BTreeSet::from([kid(&ann.token)])));
-    keyring::rotate(&directory, app.now(), app.config.access_token_ttl, false).unwrap();
+    let (algorithm, token_ttl) = (app.config.token_algorithm, app.config.access_token_ttl);
+    keyring::rotate(&directory, app.now(), Rotation { algorithm, token_ttl, at_once: false }).unwrap();
     assert!(app.keys.reload().unwrap() && !app.keys.reload().unwrap(), "it changed once");
     assert_eq!(jwks(&app.http, &app.url).await.1.len(), 2);
     app.advance(TimeDelta::minutes(9));
@@ -60,7 +61,10 @@ async fn i3_a_lost_key_is_replaced_at_once(place: Place) {
     assert_eq!(run(&["list"]).matches("signs now").count(), 1);
     assert!(run(&["rotate"]).starts_with("Made "));
     let listed = run(&["list"]);
-    assert!(listed.lines().count() == 2 && listed.contains(&format!("{}  from 1970-01-01 00:00:00 UTC  signs now", kid(&lost))));
+    assert!(
+        listed.lines().count() == 2
+            && listed.contains(&format!("{}  EdDSA  from 1970-01-01 00:00:00 UTC  signs now", kid(&lost)))
+    );
     let replaced = run(&["rotate", "--now"]);
     assert_eq!(replaced.matches("Removed ").count(), 2, "{replaced}");
     eventually("the server has read its keys again", async || {

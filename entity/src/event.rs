@@ -98,6 +98,8 @@ kinds! {
     PasswordResetRequested User "password_reset_requested";
     /// A user took another password by the link in a mail.
     PasswordReset User "password_reset";
+    /// A sign-in link was requested for a user.
+    SignInLinkRequested User "sign_in_link_requested";
     /// A user asked to take another address.
     EmailChangeRequested User "email_change_requested";
     /// A user took another address, and proved that it is theirs.
@@ -120,6 +122,8 @@ kinds! {
     RecoveryCodesRegenerated User "recovery_codes_regenerated";
     /// A recovery code was used.
     RecoveryCodeUsed User "recovery_code_used";
+    /// Ten wrong two-factor codes in a row were given for a user.
+    TwoFactorCodesFailed User "two_factor_codes_failed";
     /// A user was erased.
     UserErased User "user_erased";
     /// A user left an account.

@@ -69,6 +69,12 @@ pub enum MailKind {
     ConnectionEnding,
     /// Take another password by this link.
     ResetPassword,
+    /// A link to sign in with.
+    SignInLink,
+    /// Ten wrong two-factor codes in a row were given for your login.
+    TwoFactorCodesFailed,
+    /// You ended all your sessions but one.
+    SessionsRevoked,
     /// Your password was changed.
     PasswordChanged,
     /// A change of your address is pending; to the present one, which can stop it.
@@ -77,7 +83,7 @@ pub enum MailKind {
     EmailChanged,
     /// Your two-factor was switched on or off, or its codes changed.
     TwoFactorChanged,
-    /// Somebody signed in as you, with a program that is new.
+    /// Somebody signed in as you, on an unknown device.
     NewSignIn,
     /// A refresh token of yours was used twice.
     RefreshTokenReused,

@@ -1,6 +1,7 @@
 //! Sessions: one per sign-in. No secret is kept: a refresh token is an HMAC over the session and its generation (I3).
 
 use crate::{AccountId, Moment, SessionId, UserId};
+use chrono::TimeDelta;
 use sea_orm::entity::prelude::*;
 
 /// One sign-in of one user on one device.
@@ -32,6 +33,28 @@ pub struct Model {
     pub ended_at: Option<Moment>,
     /// When the password or a code was last given again; none: when it began.
     pub authenticated_at: Option<Moment>,
+    /// The latest generation that was followed by more than a minute without a rotation.
+    pub settled_generation: i64,
+    /// How the user last proved who they are: authentication methods of RFC 8176, with spaces between them.
+    pub methods: String,
+    /// The device that signed in. Its row may be gone.
+    pub device_id: Option<Uuid>,
+}
+
+/// How long sessions last (I3).
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// From the last use on.
+    pub idle: TimeDelta,
+    /// From the sign-in on.
+    pub total: TimeDelta,
+}
+
+impl Lifetimes {
+    /// When a session ends unless it is used before.
+    pub fn end_of(self, session: &Model) -> Moment {
+        (session.last_used_at + self.idle).min(session.created_at + self.total)
+    }
 }
 
 impl Model {

@@ -46,6 +46,8 @@ pub struct Model {
     pub two_factor_step: i64,
     /// The Admin invitation that an unverified user signed up with. They join when they verify their address (U2).
     pub claimed_invitation_id: Option<InvitationId>,
+    /// Which sign-in links work: each use of one raises this.
+    pub sign_in_version: i64,
     /// When they were erased: what is left is an id that names nobody.
     pub erased_at: Option<Moment>,
 }

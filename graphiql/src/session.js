@@ -105,17 +105,20 @@ export function renew() {
 async function next() {
   if (!state.tokens) return false;
   const { accessToken, refreshToken } = state.tokens;
-  const query = `mutation($input: RefreshSessionInput!) { refreshSession(input: $input) { ${CREDENTIALS} } }`;
-  let answer = await ask(query, { input: { refreshToken, accountId: claims(accessToken).acc } });
-  const { userErrors } = answer.data?.refreshSession ?? {};
-  if (userErrors?.[0]?.code === 'NOT_FOUND') answer = await ask(query, { input: { refreshToken } });
-  const credentials = answer.data?.refreshSession?.credentials;
+  const query = `mutation($input: RefreshSessionInput!) { refreshSession(input: $input) { account { name } switched ${CREDENTIALS} } }`;
+  // The former access token says which account and connection to keep, also once it has expired.
+  const answer = await ask(query, { input: { refreshToken } }, accessToken);
+  const { account, switched, credentials } = answer.data?.refreshSession ?? {};
   const now = state.tokens;
   // Somebody else may have signed in meanwhile, or a twin was quicker; and who switched accounts stays in the new one.
   if (now?.refreshToken !== refreshToken) return Boolean(now);
   if (credentials) {
     keep(now.accessToken === accessToken ? tokensOf(credentials) : { ...now, refreshToken: credentials.refreshToken });
     twins.postMessage({ sid: claims(accessToken).sid, refreshToken: credentials.refreshToken });
+    if (switched) {
+      if (account) tell(`Your access to the account that you acted in has ended. You act in ${account.name} now.`);
+      look();
+    }
   } else if (isOver(answer)) end('Your session has ended.');
   else timer = setTimeout(renew, RETRY);
   return Boolean(credentials);
@@ -127,20 +130,27 @@ function end(text) {
 }
 
 /** Runs one mutation that gives credentials, and goes on with them; answers what the person can mend. */
-async function enter(name, type, input) {
-  const query = `mutation($input: ${type}!) { ${name}(input: $input) { ${CREDENTIALS} } }`;
+async function enter(name, type, input, fields = '') {
+  const query = `mutation($input: ${type}!) { ${name}(input: $input) { ${fields} ${CREDENTIALS} } }`;
   const answer = await ask(query, { input }, name === 'switchAccount' ? (await fresh())?.accessToken : undefined);
   const payload = answer.data?.[name];
   if (!payload?.credentials) {
     if (name === 'switchAccount' && isOver(answer)) await look();
     return payload?.userErrors.length ? payload.userErrors : answer.errors ?? [{ message: 'The server gave no session.' }];
   }
+  if (payload.deviceToken) localStorage.setItem(deviceKey(input.login ?? input.email), payload.deviceToken);
   await adopt(answer);
   return [];
 }
 
-export const signIn = (login, password, code) => enter('signIn', 'SignInInput', { login, password, code, client: 'WEB' });
-export const signUp = (input) => enter('signUp', 'SignUpInput', { ...input, client: 'WEB' });
+/** Where the token is that makes this browser a known device to a user, by the login as it was typed. */
+const deviceKey = (login) => `keyholder:device:${login.trim().toLowerCase()}`;
+
+export const signIn = (login, password, code) => {
+  const deviceToken = localStorage.getItem(deviceKey(login));
+  return enter('signIn', 'SignInInput', { login, password, code, deviceToken, client: 'WEB' }, 'deviceToken');
+};
+export const signUp = (input) => enter('signUp', 'SignUpInput', { ...input, client: 'WEB' }, 'deviceToken');
 export const switchAccount = (accountId, connectionId) =>
   enter('switchAccount', 'SwitchAccountInput', { accountId, connectionId });
 

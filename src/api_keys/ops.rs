@@ -2,17 +2,17 @@
 
 use super::{generate, hash};
 use crate::{
-    actor::{Actor, Caller, Pass, ProofId},
-    app::{App, Outgoing, Tx},
+    actor::{Caller, Pass, ProofId},
+    app::{App, Happening, Outgoing, Tx},
     db::{Sql, by_id, model, select},
-    error::{Fault, Result, UserError, UserErrorCode, level_name},
+    error::{Error, Fault, Result, UserError, UserErrorCode, level_name},
     events::security::NewSecurityEvent,
     permission::Permission,
     text,
 };
 use chrono::TimeDelta;
 use entity::{
-    ApiKeyId, Moment, UserId, UserLevel, api_key,
+    AccountId, ApiKeyId, LogId, Moment, UserId, UserLevel, api_key,
     event::EventKind,
     mail::MailKind,
     security_event::{SecurityEventKind, SecurityOutcome},
@@ -95,7 +95,7 @@ pub async fn create_api_key(app: &App, caller: &Caller, input: NewApiKey) -> Res
         };
         api_key::Entity::insert(key.clone().into_active_model()).exec_without_returning(tx.db()).await?;
         let made = actor.did(EventKind::ApiKeyCreated, key.id.0).from(level_name(level)).to(key.name.as_str());
-        tx.note(lifecycle(SecurityEventKind::ApiKeyCreated, &actor, &key));
+        tx.note(lifecycle(SecurityEventKind::ApiKeyCreated, (Some(actor.user.id), actor.via()), &key));
         let event = tx.append(made, [key.account_id.into(), actor.user.id.into()]);
         tx.mail(&[Outgoing::to_user(&actor.user, MailKind::ApiKeyCreated, event, key.id.0)]).await?;
         Ok((key, secret))
@@ -111,34 +111,75 @@ pub async fn revoke_api_key(app: &App, caller: &Caller, id: ApiKeyId) -> Result<
         let actor = tx.authorize(caller, API_KEYS, owner.into_iter().collect()).await?;
         let here = actor.seat()?.account.id;
         let key = by_id::<api_key::Entity>(tx.db(), id).await?.filter(|key| key.account_id == here).ok_or_else(unknown)?;
-        delete(tx, &actor, vec![key]).await?;
+        delete(tx, vec![key], |kind, key| actor.did(kind, key.id.0)).await?;
         Ok(id)
     })
     .await
 }
 
 /// Deletes keys, each with its event. Who calls holds the account's log and those of the keys' users.
-async fn delete(tx: &Tx, actor: &Actor, keys: Vec<api_key::Model>) -> Result<()> {
+async fn delete(tx: &Tx, keys: Vec<api_key::Model>, did: impl Fn(EventKind, &api_key::Model) -> Happening) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
     Sql::new("DELETE FROM api_keys WHERE id IN ").list(keys.iter().map(|key| key.id)).run(tx.db()).await?;
     for key in keys {
-        tx.note(lifecycle(SecurityEventKind::ApiKeyDeleted, actor, &key));
-        let gone = actor.did(EventKind::ApiKeyRevoked, key.id.0).from(key.name);
+        let gone = did(EventKind::ApiKeyRevoked, &key);
+        tx.note(lifecycle(SecurityEventKind::ApiKeyDeleted, gone.doer(), &key));
+        let gone = gone.from(key.name);
         tx.append(gone, [key.account_id.into(), key.user_id.into()]);
     }
     Ok(())
 }
 
-/// That a user creates or deletes a key. It concerns the user whose key it is.
-fn lifecycle(kind: SecurityEventKind, actor: &Actor, key: &api_key::Model) -> NewSecurityEvent {
+/// That a user creates or deletes a key, through an agency if at all. It concerns the user whose key it is.
+fn lifecycle(
+    kind: SecurityEventKind,
+    (actor, via): (Option<UserId>, Option<AccountId>),
+    key: &api_key::Model,
+) -> NewSecurityEvent {
     NewSecurityEvent {
-        actor: Some(actor.user.id),
+        actor,
         account: Some(key.account_id),
-        via: actor.via(),
+        via,
         api_key: Some(key.id),
         ..NewSecurityEvent::new(kind, SecurityOutcome::Success).of_user(key.user_id)
+    }
+}
+
+/// The API keys of a user in all accounts, to be deleted by the user themself: when they change the password, or end their sessions.
+pub struct OwnKeys {
+    user: UserId,
+    keys: Vec<api_key::Model>,
+}
+
+impl OwnKeys {
+    /// Reads them, if they are to be deleted, so that the logs of their accounts can be locked.
+    pub async fn find(tx: &Tx, user: UserId, wanted: bool) -> Result<Self> {
+        let sql = select::<api_key::Entity>("k").push(" WHERE k.user_id = ").bind(user).push(" ORDER BY k.id");
+        let keys = if wanted { sql.all(tx.db(), model("k")).await? } else { Vec::new() };
+        Ok(Self { user, keys })
+    }
+
+    /// The logs of their accounts.
+    pub fn logs(&self) -> Vec<LogId> {
+        self.keys.iter().map(|key| key.account_id.into()).collect()
+    }
+
+    /// Deletes them, each with the event of `revokeApiKey`, and answers how many. The user's log is locked, so none is made
+    /// meanwhile; one that was made before that is found when the transaction runs again.
+    pub async fn delete(self, tx: &Tx) -> Result<usize> {
+        let Self { user, keys } = self;
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let now = Self::find(tx, user, true).await?.keys;
+        if now.iter().any(|key| !keys.iter().any(|known| known.account_id == key.account_id)) {
+            return Err(Error::Contended(Fault::new("an API key was made while a user deleted theirs")));
+        }
+        let count = now.len();
+        delete(tx, now, |kind, key| Happening::by(user, key.via_id, kind, key.id.0)).await?;
+        Ok(count)
     }
 }
 

@@ -4,7 +4,7 @@
 //! so that a mistyped one is seen, but never one that is or may hold a secret.
 
 use super::{LogFormat, PlanChanges};
-use crate::strength;
+use crate::{keyring::TokenAlgorithm, strength};
 use axum::http::Uri;
 use chrono::TimeDelta;
 use ipnet::IpNet;
@@ -156,6 +156,11 @@ pub(super) fn plan_changes(text: &str) -> Parsed<PlanChanges> {
         "self" => Ok(PlanChanges::SelfService),
         _ => Err(is_not(text, "operator or self")),
     }
+}
+
+pub(super) fn token_algorithm(text: &str) -> Parsed<TokenAlgorithm> {
+    let known = [TokenAlgorithm::EdDsa, TokenAlgorithm::Es256].into_iter().find(|algorithm| algorithm.name() == text);
+    known.ok_or_else(|| is_not(text, "EdDSA or ES256"))
 }
 
 pub(super) fn log_filter(text: &str) -> Parsed<String> {

@@ -16,7 +16,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const USUAL_FILE: &str = "keyholder.toml";
 
 /// Every setting: its key, and its name in the environment. Its flag is the key with dashes.
-pub(super) const SETTINGS: [(&str, &str); 45] = [
+pub(super) const SETTINGS: [(&str, &str); 48] = [
     ("listen", "KEYHOLDER_LISTEN"),
     ("database_url", "DATABASE_URL"),
     ("smtp_url", "SMTP_URL"),
@@ -26,6 +26,9 @@ pub(super) const SETTINGS: [(&str, &str); 45] = [
     ("secret", "KEYHOLDER_SECRET"),
     ("keys", "KEYHOLDER_KEYS"),
     ("access_token_ttl", "KEYHOLDER_ACCESS_TOKEN_TTL"),
+    ("token_algorithm", "KEYHOLDER_TOKEN_ALGORITHM"),
+    ("session_idle_ttl", "KEYHOLDER_SESSION_IDLE_TTL"),
+    ("session_ttl", "KEYHOLDER_SESSION_TTL"),
     ("invitation_ttl", "KEYHOLDER_INVITATION_TTL"),
     ("request_ttl", "KEYHOLDER_REQUEST_TTL"),
     ("issuer", "KEYHOLDER_ISSUER"),

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     connections::{decide, ops as connections},
     error::{Fault, Result, UserError},
-    identity::{address, ops::Device, recovery, sign_up},
+    identity::{address, devices::Device, recovery, sign_up},
     invitations::ops as invitations,
     keys::LinkOrId,
     keys::Ticket,
@@ -183,11 +183,11 @@ impl Story<'_> {
                 username: None,
                 account_name: account.map(str::to_owned),
                 invitation_token,
-                device: Device { client: SessionClient::Web, user_agent: Some("Keyholder demo".to_owned()) },
+                device: Device { client: SessionClient::Web, user_agent: Some("Keyholder demo".to_owned()), token: None },
             },
         );
         let token = signed_up.await?.credentials.access_token;
-        let ticket = self.app.keys.read_access_token(&token, &self.app.clock).map_err(Fault::new)?;
+        let ticket = self.app.keys.read_access_token(&token, self.app.now()).map_err(Fault::new)?.ticket;
         self.tickets.insert(person.address, ticket);
         Ok(())
     }

@@ -36,6 +36,8 @@ pub fn summary(kind: EventKind, names: &Names) -> String {
         EventKind::PasswordChanged => format!("{actor} changed their password."),
         EventKind::PasswordResetRequested => format!("A link to a new password was asked for {subject}."),
         EventKind::PasswordReset => format!("{actor} took a new password by the link in a mail."),
+        EventKind::SignInLinkRequested => format!("A sign-in link was requested for {subject}."),
+        EventKind::TwoFactorCodesFailed => format!("Ten wrong two-factor codes in a row were given for {subject}."),
         EventKind::EmailChangeRequested => format!("{actor} asked to change their e-mail address."),
         EventKind::EmailChanged => format!("{actor} changed their e-mail address."),
         EventKind::EmailChangeStopped => format!("A change of the e-mail address of {subject} was stopped."),

@@ -110,6 +110,7 @@ pub fn router(server: Server) -> Router {
         .route("/verify-email", get(pages::verify_email))
         .route("/stop-change", get(pages::stop_change))
         .route("/reset-password", get(pages::reset_password))
+        .route("/sign-in", get(pages::sign_in))
         .route("/invitation", get(pages::invitation))
         .route("/access-request", get(pages::access_request))
         .route("/undo-transfer", get(pages::undo_transfer))

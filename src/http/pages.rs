@@ -22,6 +22,7 @@ const LINK: &str = include_str!("pages/link.html");
 const VERIFY_EMAIL: &str = include_str!("pages/verify-email.html");
 const STOP_CHANGE: &str = include_str!("pages/stop-change.html");
 const RESET_PASSWORD: &str = include_str!("pages/reset-password.html");
+const SIGN_IN: &str = include_str!("pages/sign-in.html");
 const INVITATION: &str = include_str!("pages/invitation.html");
 const ACCESS_REQUEST: &str = include_str!("pages/access-request.html");
 const UNDO_TRANSFER: &str = include_str!("pages/undo-transfer.html");
@@ -51,6 +52,11 @@ pub async fn stop_change() -> impl IntoResponse {
 /// Where a link to a new password leads.
 pub async fn reset_password() -> impl IntoResponse {
     page("Take a new password", &LINK.replace("{{forms}}", RESET_PASSWORD))
+}
+
+/// The page of a sign-in link.
+pub async fn sign_in() -> impl IntoResponse {
+    page("Sign in", &LINK.replace("{{forms}}", SIGN_IN))
 }
 
 /// Where an invitation leads.

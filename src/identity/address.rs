@@ -1,6 +1,10 @@
 //! Addresses: proving that a mailbox is the user's, resending that link, and changing or keeping the address (I1).
 
-use super::{ops::find_user, rules::resend_at, throttle::Whom};
+use super::{
+    ops::find_user,
+    rules::resend_at,
+    throttle::{Secret, Whom},
+};
 use crate::{
     actor::{Caller, Seat},
     app::{App, Happening, Outgoing, Tx},
@@ -115,9 +119,9 @@ async fn own_session(app: &App, caller: &Caller, user: UserId) -> Result<Option<
     }
 }
 
-/// Compares the password. A wrong one is slowed down like every other try on that user's password (I5).
+/// Compares the password. Wrong ones are slowed down: only who reads the mailbox can try any here (I5).
 async fn password_of(app: &App, caller: &Caller, user: &user::Model, password: &str) -> Result<Proof> {
-    let attempt = app.throttle.secret(Whom::Password(user.id), caller.address())?;
+    let attempt = app.throttle.secret(Whom::Link(user.id, Secret::Password), caller.address())?;
     let (fits, attempt) = attempt.of(app.hasher.verify(password, Some(&user.password_hash)).await)?;
     if !fits {
         let why = "This is not the password of the login. If you did not choose one, request a password reset for this address.";

@@ -2,7 +2,10 @@
 
 use super::{
     address::{self, Verified},
-    ops::{self, Credentials, Device, SignIn, SignedIn},
+    devices::Device,
+    ops::{self, Credentials, SignIn, SignedIn},
+    refresh::{self, Refreshed, Renewal},
+    sign_in_link::{self, LinkSignIn},
     sign_up::{self, SignUp},
     viewer::Viewer,
 };
@@ -76,16 +79,49 @@ pub struct SignInInput {
     client: Option<SessionClient>,
     /// Act in this account; else the one last used.
     account_id: Option<AccountId>,
+    /// The device token that an earlier sign-in of this user returned on this device. With it, failed sign-ins on other devices don't
+    /// slow this one down, and no e-mail reports a sign-in on a new device. It replaces neither the password nor the code.
+    #[graphql(secret)]
+    device_token: Option<String>,
 }
 
-/// A session that goes on.
+/// The login to send a sign-in link for.
+#[derive(InputObject)]
+pub struct RequestSignInLinkInput {
+    /// E-mail address or username.
+    login: String,
+}
+
+/// A sign-in with a link.
+#[derive(InputObject)]
+pub struct SignInWithLinkInput {
+    /// The token of the link in the e-mail.
+    #[graphql(secret)]
+    token: String,
+    /// A one-time code or a recovery code. Required if the user has two-factor authentication.
+    #[graphql(secret)]
+    code: Option<String>,
+    /// The kind of client. Null: `WEB`.
+    client: Option<SessionClient>,
+    /// The account to act in. Null: the account that the user last acted in.
+    account_id: Option<AccountId>,
+    /// The device token that an earlier sign-in of this user returned on this device.
+    #[graphql(secret)]
+    device_token: Option<String>,
+}
+
+/// The session to refresh, and where to act.
 #[derive(InputObject)]
 pub struct RefreshSessionInput {
-    /// The latest refresh token.
+    /// The session's latest refresh token.
     #[graphql(secret)]
     refresh_token: String,
-    /// Act in this account (`NOT_FOUND` if one can't); else in the one last acted in, or in none if access to it has ended.
+    /// The account to act in. Null: the account of the access token that the request is sent with; without one, the account that
+    /// the session last acted in.
     account_id: Option<AccountId>,
+    /// The connection to act in that account through. It requires `accountId`. Null: the connection of the access token, if that
+    /// token acts in the same account; else directly, if the user can.
+    connection_id: Option<ConnectionId>,
 }
 
 /// Where to act.
@@ -101,8 +137,9 @@ pub struct SwitchAccountInput {
 #[derive(SimpleObject)]
 #[graphql(name = "Credentials", serial)]
 pub struct CredentialsView {
-    /// A JWT: sub (user), sid (session), acc (account), lvl (level), via (agency's account, when in a client's), exp. Send it
-    /// as `Authorization: Bearer …`.
+    /// A JWT of type `at+jwt` (RFC 9068) with the claims iss, aud, sub (user), sid (session), acc (account), via (the agency's
+    /// account, in a client's account), lvl (level when issued), iat, exp, `auth_time` (when the user last proved who they are) and
+    /// amr (how, by RFC 8176: `pwd`, `otp` for codes, `mca` for a sign-in link, `mfa` for two of them). Send it as `Authorization: Bearer …`.
     access_token: String,
     /// Until when it is valid.
     access_token_expires_at: Moment,
@@ -130,18 +167,30 @@ macro_rules! signed_in {
             account: Option<Account>,
             /// What the client keeps.
             credentials: Option<CredentialsView>,
+            /// A token that identifies this device at later sign-ins of the same user. Store it on the device, one for each user. Null
+            /// when the mutation failed, or when `deviceToken` of the input is valid and stays so.
+            device_token: Option<String>,
         }
 
         impl From<SignedIn> for $name {
             fn from(done: SignedIn) -> Self {
                 let account = done.seat.map(|seat| Account::acted_in(seat.account, &done.user));
-                Self { user: Some(User::oneself(done.user)), account, credentials: Some(done.credentials.into()) }
+                let (user, device_token) = (Some(User::oneself(done.user)), done.device_token);
+                Self { user, account, credentials: Some(done.credentials.into()), device_token }
             }
         }
     )* };
 }
 
-signed_in! { SignedUp "SignUp" Entered "SignIn" }
+signed_in! { SignedUp "SignUp" Entered "SignIn" EnteredWithLink "SignInWithLink" }
+
+/// The result of `requestSignInLink`.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub struct RequestSignInLinkPayload {
+    /// Always true, whether or not the login exists.
+    accepted: bool,
+}
 
 /// The payload of `verifyEmail`.
 #[derive(Default, SimpleObject)]
@@ -169,12 +218,15 @@ impl From<Verified> for VerifyEmail {
     }
 }
 
-/// What `refreshSession` gives.
+/// The result of `refreshSession`.
 #[derive(Default, SimpleObject)]
 #[graphql(serial)]
 pub struct RefreshSession {
-    /// The account that the credentials act in; null when access to it has ended.
+    /// The account that the new access token acts in. Null when it acts in none.
     account: Option<Account>,
+    /// Whether the session acts elsewhere than requested, because the access has ended: through another connection, in another
+    /// account, or in none. Null when the mutation failed.
+    switched: Option<bool>,
     /// What the client keeps.
     credentials: Option<CredentialsView>,
 }
@@ -216,7 +268,7 @@ impl IdentityMutation {
     /// `LEVEL_NOT_IN_PLAN`, `NO_SEATS_LEFT`, `INVITED_ADDRESS_REQUIRED`.
     async fn sign_up(&self, ctx: &Context<'_>, input: SignUpInput) -> Answer<SignedUp> {
         let SignUpInput { email, password, name, username, account_name, invitation_token, client } = input;
-        let device = device(ctx, client);
+        let device = device(ctx, client, None);
         let input = SignUp { email, password, name, username, account_name, invitation_token, device };
         answer(sign_up::sign_up(ctx.app(), ctx.caller(), input).await.map(SignedUp::from))
     }
@@ -233,19 +285,55 @@ impl IdentityMutation {
         answer(by_link(ctx, true, Box::pin(work)).await.map(VerifyEmail::from))
     }
 
-    /// Sign in. Public.
+    /// Signs a user in and begins a session. Public. The user gets an e-mail when the device is unknown, that is, when `deviceToken` is
+    /// null or not valid. After failed attempts it fails with `RATE_LIMITED`, per login and client network; a known device has attempts
+    /// of its own. A user who is slowed down can use `requestSignInLink`. After 10 wrong codes in a row the user gets an e-mail. Errors:
+    /// `WRONG_CREDENTIALS` (also when there is no such login), `TWO_FACTOR_CODE_REQUIRED`, `WRONG_TWO_FACTOR_CODE`, `NOT_FOUND` (the
+    /// account).
     async fn sign_in(&self, ctx: &Context<'_>, input: SignInInput) -> Answer<Entered> {
-        let SignInInput { login, password, code, client, account_id } = input;
-        let input = SignIn { login, password, code, account: account_id, device: device(ctx, client) };
+        let SignInInput { login, password, code, client, account_id, device_token } = input;
+        let input = SignIn { login, password, code, account: account_id, device: device(ctx, client, device_token) };
         answer(ops::sign_in(ctx.app(), ctx.caller(), input).await.map(Entered::from))
     }
 
-    /// Get the next access token of a session. Public.
+    /// E-mails a one-time sign-in link to the verified address of a login, for a user whose sign-ins are slowed down. Public. The
+    /// response is the same whether or not the login exists. The link works for 15 minutes, until it is used with `signInWithLink`, or
+    /// until the password or the address changes. An address gets at most two links in 10 minutes; the earlier ones still work. Fails
+    /// with `RATE_LIMITED` after many requests from one client network.
+    async fn request_sign_in_link(
+        &self,
+        ctx: &Context<'_>,
+        input: RequestSignInLinkInput,
+    ) -> Option<async_graphql::Result<RequestSignInLinkPayload>> {
+        let done = sign_in_link::request(ctx.app(), ctx.caller(), &input.login).await;
+        Some(done.map(|()| RequestSignInLinkPayload { accepted: true }).map_err(|error: Error| error.into()))
+    }
+
+    /// Signs a user in with the token of a link from `requestSignInLink`, in the place of the password, and voids the link. Public.
+    /// Two-factor authentication still asks for a code; a wrong code does not use the link up. The user gets an e-mail when the device is
+    /// unknown. Errors: `NOT_FOUND` (the token or the account), `EXPIRED`, `TWO_FACTOR_CODE_REQUIRED`, `WRONG_TWO_FACTOR_CODE`.
+    async fn sign_in_with_link(&self, ctx: &Context<'_>, input: SignInWithLinkInput) -> Answer<EnteredWithLink> {
+        let SignInWithLinkInput { token, code, client, account_id, device_token } = input;
+        let input = LinkSignIn { token, code, account: account_id, device: device(ctx, client, device_token) };
+        let signed_in = by_link(ctx, true, Box::pin(sign_in_link::sign_in(ctx.app(), ctx.caller(), input))).await;
+        answer(signed_in.map(EnteredWithLink::from))
+    }
+
+    /// Returns the session's next access token and refresh token. Public. Send the former access token in the `Authorization`
+    /// header, also when it has expired: the new one then acts in the same account, through the same connection. Nothing else is
+    /// taken from it, and a token of another session is ignored.
+    ///
+    /// Each refresh token works once. Until its successor is used, a replaced token returns the same successor again. After that it
+    /// fails with `REFRESH_TOKEN_REPLACED` for 60 seconds; a later use ends the session and e-mails the user. A session ends 30
+    /// days after its last use and 90 days after the sign-in, unless the server is configured otherwise. Errors:
+    /// `REFRESH_TOKEN_REPLACED`, `INVALID` (a connection without an account), and `UNAUTHENTICATED` when the session has ended.
     async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Answer<RefreshSession> {
-        let refreshed = ops::refresh(ctx.app(), &input.refresh_token, input.account_id).await;
-        answer(refreshed.map(|done| {
-            let account = done.seat.map(|seat| Account::acted_in(seat.account, &done.user));
-            RefreshSession { account, credentials: Some(done.credentials.into()) }
+        let RefreshSessionInput { refresh_token, account_id, connection_id } = input;
+        let renewal = Renewal { token: refresh_token, account: account_id, connection: connection_id };
+        let refreshed = refresh::refresh(ctx.app(), ctx.caller(), renewal).await;
+        answer(refreshed.map(|Refreshed { signed_in, switched }| {
+            let account = signed_in.seat.map(|seat| Account::acted_in(seat.account, &signed_in.user));
+            RefreshSession { account, switched: Some(switched), credentials: Some(signed_in.credentials.into()) }
         }))
     }
 
@@ -262,8 +350,8 @@ impl IdentityMutation {
     }
 }
 
-fn device(ctx: &Context<'_>, client: Option<SessionClient>) -> Device {
-    Device { client: client.unwrap_or(SessionClient::Web), user_agent: ctx.caller().user_agent().map(str::to_owned) }
+fn device(ctx: &Context<'_>, client: Option<SessionClient>, token: Option<String>) -> Device {
+    Device { client: client.unwrap_or(SessionClient::Web), user_agent: ctx.caller().user_agent().map(str::to_owned), token }
 }
 
 async fn switch_account(ctx: &Context<'_>, input: SwitchAccountInput) -> Result<SwitchAccount> {

@@ -3,12 +3,14 @@
 use super::{
     address::{address_of_link, forget_change, mark_verified},
     ops::{end_sessions, find_user},
-    throttle::{Tried, Whom},
-    two_factor::{takes, wrong_code},
+    rules::{Method, methods},
+    throttle::{Secret, Tried, Whom},
+    two_factor::{takes, watched, wrong_code},
     void::Setup,
 };
 use crate::{
     actor::Caller,
+    api_keys::ops::OwnKeys,
     app::{App, Happening, Outgoing, Tx},
     db::{Sql, by_id, model, select},
     error::{Result, UserError, UserErrorCode},
@@ -61,10 +63,19 @@ pub async fn request_reset(app: &App, caller: &Caller, named: ResetFor<'_>) -> R
     done
 }
 
+/// Sends an e-mail that anybody may request: limited per network, and answered after the same time whatever comes of it.
+pub(super) async fn answered_evenly(app: &App, caller: &Caller, send: impl Future<Output = Result<()>>) -> Result<()> {
+    let _counted = app.throttle.from(Tried::Mail, caller.address())?;
+    let answered_at = Instant::now() + ANSWERED_AFTER;
+    let done = send.await;
+    sleep_until(answered_at).await;
+    done
+}
+
 /// Takes another password by the link in a mail, and ends all sessions. It gives none, so that two-factor still stands in the
 /// way. For an unverified user it voids everything that was set up before, since a stranger may have done that, and verifies the
 /// address (I1).
-pub async fn reset(app: &App, token: &str, password: &str) -> Result<user::Model> {
+pub async fn reset(app: &App, token: &str, password: &str, delete_api_keys: bool) -> Result<user::Model> {
     let invalid = || UserError::new(UserErrorCode::NotFound, "This link is not valid. Ask for a new one.").at(["token"]);
     let over = || UserError::new(UserErrorCode::Expired, "This link was used or is too old. Ask for a new one.").at(["token"]);
     let link = Keys::read_timed_link(token).ok_or_else(invalid)?;
@@ -81,17 +92,19 @@ pub async fn reset(app: &App, token: &str, password: &str) -> Result<user::Model
     let hash = app.hasher.hash(password).await?;
     app.tx(async |tx| {
         let setup = Setup::find(tx, &user).await?;
-        tx.hold(setup.logs()).await?;
+        let keys = OwnKeys::find(tx, user.id, delete_api_keys).await?;
+        tx.hold(setup.logs().into_iter().chain(keys.logs()).collect()).await?;
         let user = find_user(tx, user.id).await?;
         if !is_of(user.reset_version) {
             return Err(over().into());
         }
+        let deleted = keys.delete(tx).await?;
         if user.email_verified_at.is_none() {
             setup.void(tx, &user).await?;
             mark_verified(tx, user.id).await?;
         }
         set_password(tx, user.id, &hash).await?;
-        changed(tx, &user, EventKind::PasswordReset, None).await?;
+        changed(tx, &user, ended(EventKind::PasswordReset, user.id.0, &user, deleted), None).await?;
         find_user(tx, user.id).await
     })
     .await
@@ -100,12 +113,25 @@ pub async fn reset(app: &App, token: &str, password: &str) -> Result<user::Model
 /// How many links before the present one are told from those that never were.
 const REMEMBERED: i64 = 10;
 
+/// A change of password.
+#[derive(Clone, Copy)]
+pub struct NewPassword<'a> {
+    /// The password until now.
+    pub current: &'a str,
+    /// The password from now on.
+    pub new: &'a str,
+    /// Whether to delete the user's API keys too.
+    pub delete_api_keys: bool,
+}
+
 /// Takes another password, and ends all other sessions (I3, I7).
-pub async fn change_password(app: &App, caller: &Caller, current: &str, new: &str) -> Result<user::Model> {
+pub async fn change_password(app: &App, caller: &Caller, input: NewPassword<'_>) -> Result<user::Model> {
+    let NewPassword { current, new, delete_api_keys } = input;
     let actor = caller.actor(app).await?;
     actor.proved_lately(app.now())?;
     let known = &actor.user.password_hash;
-    let attempt = app.throttle.secret(Whom::Password(actor.user.id), caller.address())?;
+    let whom = Whom::once_more(actor.session()?, Secret::Password);
+    let attempt = app.throttle.secret(whom, caller.address())?;
     let (fits, attempt) = attempt.of(app.hasher.verify(current, Some(known)).await)?;
     let wrong = || UserError::new(UserErrorCode::WrongCredentials, "This is not your password.").at(["currentPassword"]);
     if !fits {
@@ -115,12 +141,15 @@ pub async fn change_password(app: &App, caller: &Caller, current: &str, new: &st
     app.hasher.check(new, &[&actor.user.name, &actor.user.email], "newPassword").await?;
     let hash = app.hasher.hash(new).await?;
     app.tx(async |tx| {
-        let actor = tx.proven(caller, Vec::new()).await?;
+        let keys = OwnKeys::find(tx, actor.user.id, delete_api_keys).await?;
+        let actor = tx.proven(caller, keys.logs()).await?;
         if actor.user.password_hash != *known {
             return Err(wrong().into());
         }
         set_password(tx, actor.user.id, &hash).await?;
-        changed(tx, &actor.user, EventKind::PasswordChanged, Some(actor.session()?.id)).await?;
+        let deleted = keys.delete(tx).await?;
+        let change = ended(EventKind::PasswordChanged, actor.user.id.0, &actor.user, deleted);
+        changed(tx, &actor.user, change, Some(actor.session()?.id)).await?;
         find_user(tx, actor.user.id).await
     })
     .await
@@ -133,10 +162,32 @@ async fn set_password(tx: &Tx, user: UserId, hash: &str) -> Result<()> {
     forget_change(tx, user).await
 }
 
-async fn changed(tx: &Tx, user: &user::Model, kind: EventKind, keep: Option<SessionId>) -> Result<()> {
+/// The event of a user who ends their sessions. The e-mail about it reads there how many API keys were deleted.
+fn ended(kind: EventKind, subject: Uuid, user: &user::Model, deleted: usize) -> Happening {
+    let what = Happening::by(user.id, None, kind, subject);
+    if deleted > 0 { what.to(format!("API keys deleted: {deleted}")) } else { what }
+}
+
+async fn changed(tx: &Tx, user: &user::Model, what: Happening, keep: Option<SessionId>) -> Result<()> {
     end_sessions(tx, user.id, keep).await?;
-    let event = tx.append(Happening::by(user.id, None, kind, user.id.0), [user.id.into()]);
+    let event = tx.append(what, [user.id.into()]);
     tx.mail(&[Outgoing::to_user(user, MailKind::PasswordChanged, event, user.id.0)]).await
+}
+
+/// Ends all sessions of the user but the calling one, and e-mails them about it.
+pub async fn revoke_other_sessions(app: &App, caller: &Caller, delete_api_keys: bool) -> Result<()> {
+    let user = caller.actor(app).await?.user.id;
+    app.tx(async |tx| {
+        let keys = OwnKeys::find(tx, user, delete_api_keys).await?;
+        let actor = tx.person(caller, keys.logs()).await?;
+        let own = actor.session()?.id;
+        let deleted = keys.delete(tx).await?;
+        end_sessions(tx, user, Some(own)).await?;
+        let what = ended(EventKind::OtherSessionsRevoked, own.0, &actor.user, deleted);
+        let event = tx.append(what, [user.into()]);
+        tx.mail(&[Outgoing::to_user(&actor.user, MailKind::SessionsRevoked, event, own.0)]).await
+    })
+    .await
 }
 
 /// Proves once more who one is, by password or by a code. Answers until when that counts (I7).
@@ -149,7 +200,8 @@ pub async fn reauthenticate(app: &App, caller: &Caller, password: Option<&str>, 
     let known = &actor.user.password_hash;
     let wrong = || UserError::new(UserErrorCode::WrongCredentials, "This is not your password.").at(["password"]);
     if let Some(password) = password {
-        let attempt = app.throttle.secret(Whom::Password(actor.user.id), caller.address())?;
+        let whom = Whom::once_more(actor.session()?, Secret::Password);
+        let attempt = app.throttle.secret(whom, caller.address())?;
         let (fits, attempt) = attempt.of(app.hasher.verify(password, Some(known)).await)?;
         if !fits {
             return Err(wrong().into());
@@ -157,7 +209,7 @@ pub async fn reauthenticate(app: &App, caller: &Caller, password: Option<&str>, 
         attempt.succeeded();
     }
     let attempt = match code {
-        Some(_) => Some(app.throttle.secret(Whom::Code(actor.user.id), caller.address())?),
+        Some(_) => Some(app.throttle.secret(Whom::once_more(actor.session()?, Secret::Code), caller.address())?),
         None => None,
     };
     let done = app
@@ -171,11 +223,15 @@ pub async fn reauthenticate(app: &App, caller: &Caller, password: Option<&str>, 
             {
                 return Err(wrong_code("code").into());
             }
-            let sql = Sql::new("UPDATE sessions SET authenticated_at = ").bind(tx.now());
+            let given = [password.map(|_| Method::Password), code.map(|_| Method::Code)];
+            let given: Vec<_> = given.into_iter().flatten().collect();
+            let sql =
+                Sql::new("UPDATE sessions SET authenticated_at = ").bind(tx.now()).push(", methods = ").bind(methods(&given));
             sql.push(" WHERE id = ").bind(actor.session()?.id).run(tx.db()).await?;
             Ok(tx.now() + FRESH)
         })
         .await;
+    let done = watched(app, actor.user.id, done).await;
     match attempt {
         Some(attempt) => attempt.unless_wrong(done),
         None => done,

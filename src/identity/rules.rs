@@ -7,36 +7,78 @@ use crate::{
 use chrono::TimeDelta;
 use entity::{
     Moment,
-    session::{self, SessionClient},
+    session::{self, Lifetimes, SessionClient},
     user,
 };
 
-/// How long the token just replaced still gives its successor: a lost answer, two tabs at once.
-const GRACE: TimeDelta = TimeDelta::seconds(30);
+/// How long a replaced token whose successor is in use counts as a straggler: another tab, a request that was slow. Also the
+/// longest time that the clocks of two servers may differ by.
+const STRAGGLER: TimeDelta = TimeDelta::seconds(60);
 
 /// What becomes of a refresh token that is used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refresh {
     /// It is the current one: the next generation begins.
     Rotate,
-    /// It was replaced a moment ago, and its successor is still unused: the same successor again.
+    /// It was replaced, and its successor is still unused: the same successor again, however late.
     Repeat,
-    /// It was replaced before and should be gone: somebody has copied it, and the session ends.
+    /// It was replaced, and its successor was used in the last minute: refused without any effect.
+    Straggler,
+    /// It was replaced, and its successor was used earlier than that: somebody has copied it, and the session ends.
     Reuse,
-    /// It was never given.
+    /// It was never given, or the session has ended by itself.
     Unknown,
 }
 
 /// What becomes of the refresh token of a generation.
-pub fn refresh(session: &session::Model, generation: i64, now: Moment) -> Refresh {
+///
+/// The successor of token `g` was used when generation `g + 2` began. Of these moments only the latest is known, and up to which
+/// generation all were over a minute ago: generations that followed each other within a minute count as one moment.
+pub fn refresh(session: &session::Model, generation: i64, now: Moment, lifetimes: Lifetimes) -> Refresh {
     match session.generation - generation {
-        _ if now - session.last_used_at > SESSION_TTL => Refresh::Unknown,
+        _ if now >= lifetimes.end_of(session) => Refresh::Unknown,
         0 => Refresh::Rotate,
-        // A clock that was set back must not bring an old token to life.
-        1 if (TimeDelta::zero()..=GRACE).contains(&(now - session.rotated_at)) => Refresh::Repeat,
-        1.. => Refresh::Reuse,
+        1 => Refresh::Repeat,
+        2.. if generation + 2 > session.settled_generation && is_recent(session.rotated_at, now) => Refresh::Straggler,
+        2.. => Refresh::Reuse,
         _ => Refresh::Unknown,
     }
+}
+
+/// Begins the next generation of a session's refresh tokens.
+pub fn rotate(session: &mut session::Model, now: Moment) {
+    if !is_recent(session.rotated_at, now) {
+        session.settled_generation = session.generation;
+    }
+    session.generation += 1;
+    session.rotated_at = now;
+}
+
+/// Whether a moment is less than a minute away. One far ahead is not: a clock that was set back makes nothing recent.
+fn is_recent(moment: Moment, now: Moment) -> bool {
+    (now - moment).abs() <= STRAGGLER
+}
+
+/// A way to prove who one is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    /// The password.
+    Password,
+    /// A one-time code of a device, or a recovery code.
+    Code,
+    /// A link that was e-mailed: a second channel.
+    Link,
+}
+
+/// The authentication methods of a proof (RFC 8176), with spaces between them.
+pub fn methods(given: &[Method]) -> String {
+    let name = |method: &Method| match method {
+        Method::Password => "pwd",
+        Method::Code => "otp",
+        Method::Link => "mca",
+    };
+    let names: Vec<_> = given.iter().map(name).chain((given.len() > 1).then_some("mfa")).collect();
+    names.join(" ")
 }
 
 /// Refuses what asks for a verified address (I1).
@@ -100,9 +142,6 @@ pub fn known_device(client: SessionClient, user_agent: Option<&str>) -> Option<S
     }
 }
 
-/// How long a session lasts that nobody uses.
-pub const SESSION_TTL: TimeDelta = TimeDelta::days(90);
-
 /// How long a link works that verifies an address, and how long who signed up has for that.
 pub const VERIFICATION_TTL: TimeDelta = TimeDelta::days(7);
 
@@ -112,33 +151,84 @@ mod tests {
     use entity::{SessionId, UserId};
     use uuid::Uuid;
 
-    /// I3: replaced at each use; the one just replaced repeats its successor for 30 seconds; an older one ends the session.
-    #[test]
-    fn i3_a_refresh_token_is_used_once() {
-        let at: Moment = "2026-01-01T00:00:00Z".parse().unwrap();
-        let session = session::Model {
+    const DAY_SECONDS: i64 = 24 * 3_600;
+    const LIFETIMES: Lifetimes = Lifetimes { idle: TimeDelta::days(30), total: TimeDelta::days(90) };
+
+    fn at(seconds: i64) -> Moment {
+        "2026-01-01T00:00:00Z".parse::<Moment>().unwrap() + TimeDelta::seconds(seconds)
+    }
+
+    /// A session whose refresh tokens were rotated at these seconds.
+    fn rotated_at(seconds: &[i64]) -> session::Model {
+        let mut session = session::Model {
             id: SessionId(Uuid::nil()),
             user_id: UserId(Uuid::nil()),
-            generation: 5,
-            rotated_at: at,
+            generation: 0,
+            rotated_at: at(0),
             client: SessionClient::Web,
             user_agent: None,
             account_id: None,
             via_id: None,
-            created_at: at,
-            last_used_at: at,
+            created_at: at(0),
+            last_used_at: at(0),
             ended_at: None,
             authenticated_at: None,
+            settled_generation: 0,
+            methods: methods(&[Method::Password]),
+            device_id: None,
         };
-        let after = |generation, seconds| refresh(&session, generation, at + TimeDelta::seconds(seconds));
-        assert_eq!(after(5, 0), Refresh::Rotate);
-        assert_eq!(after(5, 90 * 24 * 3_600), Refresh::Rotate);
-        assert_eq!(after(5, 90 * 24 * 3_600 + 1), Refresh::Unknown, "nobody has used it for three months");
-        assert_eq!(after(4, 30), Refresh::Repeat);
-        assert_eq!(after(4, 31), Refresh::Reuse);
-        assert_eq!(after(4, -1), Refresh::Reuse);
-        assert_eq!(after(3, 0), Refresh::Reuse);
-        assert_eq!(after(6, 0), Refresh::Unknown);
+        for second in seconds {
+            rotate(&mut session, at(*second));
+            session.last_used_at = at(*second);
+        }
+        session
+    }
+
+    /// I3, THREATS 42: the one just replaced gives its successor however late; once that was used, the one before it is refused
+    /// for a minute, and ends the session after that.
+    #[test]
+    fn i3_a_refresh_token_is_used_once() {
+        let session = rotated_at(&[300, 600, 900, 1_200, 1_500]);
+        let after = |generation, seconds: i64| refresh(&session, generation, at(1_500 + seconds), LIFETIMES);
+        assert_eq!((after(5, 0), after(6, 0)), (Refresh::Rotate, Refresh::Unknown));
+        assert_eq!((after(4, 0), after(4, 29 * DAY_SECONDS)), (Refresh::Repeat, Refresh::Repeat));
+        assert_eq!((after(3, 0), after(3, 60), after(3, 61)), (Refresh::Straggler, Refresh::Straggler, Refresh::Reuse));
+        assert_eq!([0, 1, 2].map(|generation| after(generation, 0)), [Refresh::Reuse; 3], "their successors were used long ago");
+        // Rotated five times in a minute, as by tabs that start at once: all of them are stragglers, and later none is.
+        let session = rotated_at(&[0, 600, 610, 620, 630, 640]);
+        let after = |generation, seconds: i64| refresh(&session, generation, at(640 + seconds), LIFETIMES);
+        assert_eq!([1, 2, 3, 4].map(|generation| after(generation, 60)), [Refresh::Straggler; 4]);
+        assert_eq!([0, 1, 2, 3, 4].map(|generation| after(generation, 61)), [Refresh::Reuse; 5]);
+    }
+
+    /// I3, THREATS 67: a clock that was set back brings no token and no session to life; clocks that differ by a little end none.
+    #[test]
+    fn i3_a_clock_that_was_set_back() {
+        let session = rotated_at(&[300, 600, 900]);
+        let after = |generation, seconds: i64| refresh(&session, generation, at(900 + seconds), LIFETIMES);
+        assert_eq!((after(1, -2), after(1, -61)), (Refresh::Straggler, Refresh::Reuse));
+        assert_eq!((after(0, -2), after(0, -800)), (Refresh::Reuse, Refresh::Reuse));
+        let mut session = rotated_at(&[300, 10_000]);
+        rotate(&mut session, at(400));
+        assert_eq!(refresh(&session, 0, at(400), LIFETIMES), Refresh::Reuse);
+    }
+
+    /// I3: 30 days after the last use and 90 days after the sign-in, to the moment.
+    #[test]
+    fn i3_how_long_a_session_lasts() {
+        let after = |session: &session::Model, seconds| refresh(session, session.generation, at(seconds), LIFETIMES);
+        let unused = rotated_at(&[]);
+        assert_eq!((after(&unused, 30 * DAY_SECONDS - 1), after(&unused, 30 * DAY_SECONDS)), (Refresh::Rotate, Refresh::Unknown));
+        let used: Vec<_> = (1..=89).map(|day| day * DAY_SECONDS).collect();
+        let used = rotated_at(&used);
+        assert_eq!((after(&used, 90 * DAY_SECONDS - 1), after(&used, 90 * DAY_SECONDS)), (Refresh::Rotate, Refresh::Unknown));
+    }
+
+    /// RFC 8176.
+    #[test]
+    fn i3_how_a_proof_is_named() {
+        let names = [&[Method::Password][..], &[Method::Code], &[Method::Password, Method::Code], &[Method::Link]].map(methods);
+        assert_eq!(names, ["pwd", "otp", "pwd otp mfa", "mca"]);
     }
 
     #[test]

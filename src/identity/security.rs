@@ -2,7 +2,7 @@
 
 use super::{
     address, erasure, ops, profile,
-    recovery::{self, ResetFor},
+    recovery::{self, NewPassword, ResetFor},
     rules::device_name,
     two_factor,
 };
@@ -15,7 +15,7 @@ use crate::{
 use async_graphql::{Context, InputObject, Object, SimpleObject};
 use entity::{
     Moment, SessionId,
-    session::{self, SessionClient},
+    session::{self, Lifetimes, SessionClient},
 };
 
 /// One sign-in of the viewer, on one device.
@@ -34,15 +34,17 @@ pub struct Session {
     created_at: Moment,
     /// When it was last used to get an access token.
     last_used_at: Moment,
+    /// When the session ends unless it is used before.
+    ends_at: Moment,
     /// Whether it is the one that asks.
     current: bool,
 }
 
 impl Session {
-    fn seen(row: session::Model, current: SessionId) -> Self {
-        let device_name = device_name(row.client, row.user_agent.as_deref());
+    fn seen(row: session::Model, current: SessionId, lifetimes: Lifetimes) -> Self {
+        let (device_name, ends_at) = (device_name(row.client, row.user_agent.as_deref()), lifetimes.end_of(&row));
         let session::Model { id, client, user_agent, created_at, last_used_at, .. } = row;
-        Self { id, client, device_name, user_agent, created_at, last_used_at, current: current == id }
+        Self { id, client, device_name, user_agent, created_at, last_used_at, ends_at, current: current == id }
     }
 }
 
@@ -51,7 +53,7 @@ pub async fn sessions(ctx: &Context<'_>) -> Result<Vec<Session>> {
     let actor = ctx.actor().await?;
     let Ok(current) = actor.session() else { return Ok(Vec::new()) };
     let rows = ops::live_sessions(ctx.app(), actor.user.id).await?;
-    Ok(rows.into_iter().map(|row| Session::seen(row, current.id)).collect())
+    Ok(rows.into_iter().map(|row| Session::seen(row, current.id, ctx.app().config.session_lifetimes)).collect())
 }
 
 /// Which session.
@@ -81,6 +83,9 @@ pub struct ResetPasswordInput {
     /// The new password.
     #[graphql(secret)]
     password: String,
+    /// Whether to delete the user's API keys in all accounts too. Otherwise they stay valid.
+    #[graphql(default)]
+    delete_api_keys: bool,
 }
 
 /// A new password.
@@ -92,6 +97,17 @@ pub struct ChangePasswordInput {
     /// The one from now on.
     #[graphql(secret)]
     new_password: String,
+    /// Whether to delete the user's API keys in all accounts too. Otherwise they stay valid.
+    #[graphql(default)]
+    delete_api_keys: bool,
+}
+
+/// What to end besides the sessions.
+#[derive(Default, InputObject)]
+pub struct RevokeOtherSessionsInput {
+    /// Whether to delete the user's API keys in all accounts too. Otherwise they stay valid.
+    #[graphql(default)]
+    delete_api_keys: bool,
 }
 
 /// A code.
@@ -277,15 +293,22 @@ pub struct SecurityMutation;
 
 #[Object(serial)]
 impl SecurityMutation {
-    /// End one of the viewer's sessions, for every later request and open socket.
+    /// Ends one of the viewer's sessions for every later request and open socket, and voids the device token of its device, unless the
+    /// calling session is on the same device. Errors: `NOT_FOUND`.
     async fn revoke_session(&self, ctx: &Context<'_>, input: RevokeSessionInput) -> Answer<RevokeSession> {
         let revoked = ops::revoke_session(ctx.app(), ctx.caller(), input.session_id).await;
         answer(revoked.map(|id| RevokeSession { session_id: Some(id) }))
     }
 
-    /// End all of the viewer's sessions but the one that asks.
-    async fn revoke_other_sessions(&self, ctx: &Context<'_>) -> Answer<RevokeOtherSessions> {
-        let revoked = ops::revoke_other_sessions(ctx.app(), ctx.caller()).await;
+    /// Ends all of the viewer's sessions but the calling one, and voids the device tokens of all other devices. The e-mail about it lists
+    /// the API keys that are still valid. With `deleteApiKeys` the viewer's API keys are deleted in the same transaction.
+    async fn revoke_other_sessions(
+        &self,
+        ctx: &Context<'_>,
+        input: Option<RevokeOtherSessionsInput>,
+    ) -> Answer<RevokeOtherSessions> {
+        let RevokeOtherSessionsInput { delete_api_keys } = input.unwrap_or_default();
+        let revoked = recovery::revoke_other_sessions(ctx.app(), ctx.caller(), delete_api_keys).await;
         answer(revoked.map(|()| RevokeOtherSessions { revoked: true }))
     }
 
@@ -308,8 +331,9 @@ impl SecurityMutation {
         Some(done.map(|()| RequestPasswordResetPayload { accepted: true }).map_err(|error: Error| error.into()))
     }
 
-    /// Sets a new password with the token from a reset e-mail. Public. Ends all sessions of the user and begins none; two-factor
-    /// authentication stays on.
+    /// Sets a new password with the token from a reset e-mail. Public. Ends all sessions of the user, begins none, and voids the
+    /// device tokens of all devices; two-factor authentication stays on. The e-mail about it lists the API keys that are still valid.
+    /// With `deleteApiKeys` the user's API keys are deleted in the same transaction.
     ///
     /// For a user who never verified the address, this verifies it and removes what a stranger may have set up before: sessions, API
     /// keys, download links, two-factor authentication with its recovery codes, a pending change of address, a claimed Admin
@@ -317,13 +341,18 @@ impl SecurityMutation {
     ///
     /// Errors: `NOT_FOUND`, `EXPIRED`, `INVALID`, `WEAK_PASSWORD`.
     async fn reset_password(&self, ctx: &Context<'_>, input: ResetPasswordInput) -> Answer<ResetPassword> {
-        let work = Box::pin(recovery::reset(ctx.app(), &input.token, &input.password));
+        let work = Box::pin(recovery::reset(ctx.app(), &input.token, &input.password, input.delete_api_keys));
         answer(by_link(ctx, true, work).await.map(ResetPassword::from))
     }
 
-    /// Take a new password. Ends all other sessions. Asks who one is again.
+    /// Changes the viewer's password. Requires recent authentication; otherwise it fails with `REAUTHENTICATION_REQUIRED`. Ends all other
+    /// sessions of the viewer and voids the device tokens of all other devices. The e-mail about it lists the API keys that are still
+    /// valid. With `deleteApiKeys` the viewer's API keys are deleted in the same transaction. Errors: `WRONG_CREDENTIALS`, `INVALID`,
+    /// `WEAK_PASSWORD`.
     async fn change_password(&self, ctx: &Context<'_>, input: ChangePasswordInput) -> Answer<ChangePassword> {
-        let changed = recovery::change_password(ctx.app(), ctx.caller(), &input.current_password, &input.new_password).await;
+        let ChangePasswordInput { current_password, new_password, delete_api_keys } = input;
+        let input = NewPassword { current: &current_password, new: &new_password, delete_api_keys };
+        let changed = recovery::change_password(ctx.app(), ctx.caller(), input).await;
         answer(changed.map(ChangePassword::from))
     }
 

@@ -2,7 +2,9 @@
 
 use super::{
     address::send_link,
-    ops::{Device, SignedIn, begin_session},
+    devices::Device,
+    ops::{SignedIn, Start, begin_session},
+    rules::Method,
     throttle::Tried,
 };
 use crate::{
@@ -65,7 +67,7 @@ pub async fn sign_up(app: &App, caller: &Caller, input: SignUp) -> Result<Signed
             None => Some(accounts::ops::open(tx, &user, &account_name).await?),
         };
         send_link(tx, &user, event).await?;
-        begin_session(app, tx, user, seat, &input.device).await
+        begin_session(app, tx, user, seat, Start { device: &input.device, proved: &[Method::Password] }).await
     })
     .await
 }
@@ -118,6 +120,7 @@ async fn insert_user(
         two_factor_version: 0,
         two_factor_step: 0,
         claimed_invitation_id: None,
+        sign_in_version: 0,
         erased_at: None,
     };
     // Of two who sign up at once the database lets one in. It says which key was taken; a username that nobody chose is no

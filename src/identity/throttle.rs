@@ -2,25 +2,29 @@
 //!
 //! A try counts as failed from its beginning, so that a hundred at once are a hundred; one that succeeds is taken back. Some
 //! failures are free, and after them each doubles the wait, up to a longest one; with time they are forgiven. A login's failures
-//! from everywhere, and an address's on everybody, slow only those down who have not signed in there before, so that no stranger
-//! can keep a login's owner out. Counted in memory: what a restart forgets is minutes of an attacker's time.
+//! from everywhere slow nobody down on a device that has signed in before: it has failures of its own, so that no stranger can
+//! keep a login's owner out. Which devices these are is in the database (`devices`); failures are counted in memory: what a restart
+//! forgets is minutes of an attacker's time.
 
 use crate::{
     error::{Denied, Error, Result, UserErrorCode},
     events::security::{self, NewSecurityEvent},
+    network::Network,
 };
 use entity::{
     UserId,
     security_event::{SecurityEventKind, SecurityOutcome},
+    session,
 };
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// How many are remembered; beyond that, those are forgotten who have failed the least.
 const REMEMBERED: usize = 100_000;
@@ -47,40 +51,72 @@ impl Pace {
             forgiven: Duration::from_secs(forgiven),
         }
     }
+
+    /// As fast as so many together.
+    fn times(self, many: u32) -> Self {
+        Self { free: self.free * f64::from(many), forgiven: self.forgiven / many, ..self }
+    }
 }
 
-/// Somebody's secrets, from one address: 5, then up to a quarter of an hour.
+/// A user's secrets, from one network or on one device: 5, then up to a quarter of an hour.
 const OWN: Pace = Pace::new(5, 900, 600);
-/// Somebody's secrets, from all addresses that they have not signed in from: 100, then one a minute.
+/// A user's secrets, from all networks, on devices that have not signed in before: 100, then one a minute.
 const ALL: Pace = Pace::new(100, 60, 60);
-/// Anybody's secrets, from one address; many people may share it.
+/// Any user's secrets, from one network; many people may share it.
 const HERE: Pace = Pace::new(30, 60, 10);
-/// The tokens of links, from one address. Nobody guesses one.
+/// The tokens of links, from one network. Nobody guesses one.
 const TOKENS: Pace = Pace::new(20, 60, 10);
-/// What an address asks for without a secret: sign-ups, and mails to addresses that it names.
+/// What a network asks for without a secret: sign-ups, and e-mails to addresses that it names.
 const ASKED: Pace = Pace::new(100, 60, 30);
+/// How much more an IPv6 /48 may do than one of its /64: it is a site of many, or one customer who has it all.
+const SITE: u32 = 4;
 
 /// Usernames that one user asks for, of which the answer says whether they are taken.
 const NAMED: Pace = Pace::new(10, 60, 60);
 
-/// Whose secret is tried, and which. Each has failures of its own: who has a password must not wipe out wrong codes with it.
+/// What is tried, and what its failures are counted by. Each has failures of its own: who has a password must not wipe out wrong
+/// codes with it.
 #[derive(Clone, Copy, Debug, Hash)]
 pub enum Whom<'a> {
-    /// The password of who signs in by this, as it was typed: by the person, it would tell whose two names these are.
+    /// The password of a login, as it was typed, on an unknown device: by the user, it would show whose two names these are.
     Login(&'a str),
-    /// A user's password, once more.
-    Password(UserId),
-    /// A user's codes.
+    /// A user's codes, behind the password, on an unknown device.
     Code(UserId),
+    /// A user's secret, behind a link that was e-mailed: only who reads the mailbox gets here.
+    Link(UserId, Secret),
+    /// The password of a login on a device that its user has signed in on before.
+    LoginOn(Uuid),
+    /// A user's secret, on a device that the user has signed in on: a code behind the password, or either of them once more.
+    Device(UserId, Uuid, Secret),
+}
+
+/// A secret that a user knows or has.
+#[derive(Clone, Copy, Debug, Hash)]
+pub enum Secret {
+    /// The password.
+    Password,
+    /// A two-factor code.
+    Code,
+}
+
+impl Whom<'_> {
+    /// A secret that somebody gives once more, who is signed in: counted on their device. Sessions of older servers name none.
+    pub fn once_more(session: &session::Model, secret: Secret) -> Self {
+        Self::Device(session.user_id, session.device_id.unwrap_or(session.id.0), secret)
+    }
 }
 
 impl Whom<'_> {
     /// What a failure is called, with its code, and the user if that is known.
     fn failure(self) -> (SecurityEventKind, &'static str, Option<UserId>) {
         match self {
-            Self::Login(_) => (SecurityEventKind::SignIn, "WRONG_CREDENTIALS", None),
-            Self::Password(user) => (SecurityEventKind::PasswordCheck, "WRONG_CREDENTIALS", Some(user)),
-            Self::Code(user) => (SecurityEventKind::TwoFactorCode, "WRONG_TWO_FACTOR_CODE", Some(user)),
+            Self::Login(_) | Self::LoginOn(_) => (SecurityEventKind::SignIn, "WRONG_CREDENTIALS", None),
+            Self::Link(user, Secret::Password) | Self::Device(user, _, Secret::Password) => {
+                (SecurityEventKind::PasswordCheck, "WRONG_CREDENTIALS", Some(user))
+            }
+            Self::Code(user) | Self::Link(user, Secret::Code) | Self::Device(user, _, Secret::Code) => {
+                (SecurityEventKind::TwoFactorCode, "WRONG_TWO_FACTOR_CODE", Some(user))
+            }
         }
     }
 }
@@ -114,8 +150,6 @@ pub struct Throttle {
     on: bool,
     hasher: RandomState,
     counts: Mutex<HashMap<u64, Count>>,
-    /// Who has signed in from where, and when last.
-    known: Mutex<HashMap<u64, Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -147,10 +181,8 @@ impl Count {
 pub struct Try<'a> {
     throttle: &'a Throttle,
     counted: Vec<u64>,
-    /// What a success wipes out: the failures of this person from this address.
+    /// What a success wipes out: the failures of this user from this network, or on this device.
     own: Option<u64>,
-    /// What a success is remembered by.
-    known: Option<u64>,
     /// What is recorded unless it succeeds.
     failure: Failure,
 }
@@ -158,41 +190,47 @@ pub struct Try<'a> {
 impl Throttle {
     /// One that slows down, unless it is off.
     pub fn new(on: bool) -> Self {
-        Self { on, hasher: RandomState::new(), counts: Mutex::default(), known: Mutex::default() }
+        Self { on, hasher: RandomState::new(), counts: Mutex::default() }
     }
 
-    /// Begins a try on somebody's password or code, be there such a person or not.
+    /// Begins a try on a user's password or code, whether or not there is such a user.
     pub fn secret(&self, whom: Whom<'_>, address: Option<IpAddr>) -> Result<Try<'_>> {
-        let network = address.map(network);
-        let known = self.known_key(whom, address);
-        let (kind, code, user) = whom.failure();
-        let whom = self.hasher.hash_one(whom);
-        let own = self.key("own", (whom, network));
-        let mut paces = vec![(own, OWN)];
-        if !lock(&self.known).contains_key(&known) {
-            paces.push((self.key("all", whom), ALL));
-            paces.extend(network.map(|network| (self.key("here", network), HERE)));
-        }
-        let begun = self.begin(&paces);
+        let networks: Vec<_> = address.map(networks).into_iter().flatten().collect();
+        let mut paces = Vec::new();
+        let own = match whom {
+            Whom::LoginOn(device) => self.key("device", (device, Secret::Password)),
+            Whom::Device(_, device, secret) => self.key("device", (device, secret)),
+            Whom::Link(..) => self.key("own", whom),
+            Whom::Login(_) | Whom::Code(_) => {
+                paces.push((self.key("all", whom), ALL));
+                paces.extend(networks.iter().map(|(network, clients)| (self.key("here", network), HERE.times(*clients))));
+                self.key("own", (whom, networks.first().map(|(network, _)| network)))
+            }
+        };
+        paces.push((own, OWN));
+        let (begun, (kind, code, user)) = (self.begin(&paces), whom.failure());
         if user.is_some() {
             security::note_refusal(kind, user, &begun);
         }
         let event = NewSecurityEvent { user, ..NewSecurityEvent::new(kind, SecurityOutcome::Failure).code(code) };
-        Ok(Try { own: Some(own), known: Some(known), failure: Failure(Some(event)), ..begun? })
+        Ok(Try { own: Some(own), failure: Failure(Some(event)), ..begun? })
     }
 
     /// Begins a try of another sort from an address.
     pub fn from(&self, tried: Tried, address: Option<IpAddr>) -> Result<Try<'_>> {
         let pace = if tried == Tried::Token { TOKENS } else { ASKED };
-        let here = address.map(|address| (self.key("from", (tried, network(address))), pace));
-        self.begin(here.as_slice())
+        let networks = address.map(networks).into_iter().flatten();
+        let paces: Vec<_> =
+            networks.map(|(network, clients)| (self.key("from", (tried, network)), pace.times(clients))).collect();
+        self.begin(&paces)
     }
 
     /// Begins an attempt of a user to take a username. The answer reveals whether it is taken, so every attempt counts, by user and by
     /// network.
     pub fn username(&self, user: UserId, address: Option<IpAddr>) -> Result<Try<'_>> {
         let by_user = (self.key("named", user), NAMED);
-        let here = address.map(|address| (self.key("from", (Tried::Username, network(address))), ASKED));
+        let networks = address.map(networks).into_iter().flatten();
+        let here = networks.map(|(network, clients)| (self.key("from", (Tried::Username, network)), ASKED.times(clients)));
         self.begin(&[by_user].into_iter().chain(here).collect::<Vec<_>>())
     }
 
@@ -208,41 +246,16 @@ impl Throttle {
         outcome
     }
 
-    /// Remembers that somebody has proved who they are from an address: strangers' failures are none of theirs there.
-    pub fn knows(&self, whom: Whom<'_>, address: Option<IpAddr>) {
-        self.remember(self.known_key(whom, address));
-    }
-
-    fn remember(&self, known: u64) {
-        if !self.on {
-            return;
-        }
-        let mut all = lock(&self.known);
-        all.insert(known, Instant::now());
-        if all.len() > REMEMBERED {
-            // Room by halves: who came last stays.
-            let mut times: Vec<_> = all.values().copied().collect();
-            let middle = times.len() / 2;
-            let (_, median, _) = times.select_nth_unstable(middle);
-            let median = *median;
-            all.retain(|_, at| *at > median);
-        }
-    }
-
-    fn known_key(&self, whom: Whom<'_>, address: Option<IpAddr>) -> u64 {
-        self.key("known", (whom, address.map(network)))
-    }
-
     fn key(&self, what: &str, whom: impl Hash) -> u64 {
         self.hasher.hash_one((what, whom))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Count>> {
-        lock(&self.counts)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self, paces: &[(u64, Pace)]) -> Result<Try<'_>> {
-        let mut begun = Try { throttle: self, counted: Vec::new(), own: None, known: None, failure: Failure(None) };
+        let mut begun = Try { throttle: self, counted: Vec::new(), own: None, failure: Failure(None) };
         if !self.on {
             return Ok(begun);
         }
@@ -274,14 +287,10 @@ impl Try<'_> {
 
     /// It was the right one.
     pub fn succeeded(self) {
-        let (own, known) = (self.own, self.known);
-        let throttle = self.throttle;
+        let (own, throttle) = (self.own, self.throttle);
         self.undone();
         if let Some(own) = own {
             throttle.lock().remove(&own);
-        }
-        if let Some(known) = known {
-            throttle.remember(known);
         }
     }
 
@@ -318,16 +327,9 @@ impl Try<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whoever has a whole network of addresses to themselves counts as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
+/// The networks of an address, the smallest first, and how many clients share each.
+fn networks(address: IpAddr) -> impl Iterator<Item = (Network, u32)> {
+    [(Network::containing(address), 1)].into_iter().chain(Network::site(address).map(|site| (site, SITE)))
 }
 
 /// Makes room by halves.
@@ -355,7 +357,7 @@ mod tests {
     }
 
     fn nth(n: u32) -> Whom<'static> {
-        Whom::Password(UserId(uuid::Uuid::from_u128(n.into())))
+        Whom::Code(UserId(Uuid::from_u128(n.into())))
     }
 
     fn wait(outcome: Result<Try<'_>>) -> u64 {
@@ -386,15 +388,43 @@ mod tests {
         assert_eq!((0..10).take_while(|_| ann() == 0).count(), 5, "a day later");
     }
 
-    /// THREATS 38: however many strangers fail from everywhere, who has signed in from an address can go on doing so.
+    /// THREATS 38, 77: however many strangers fail from everywhere, a device that has signed in can go on; who has stolen one has
+    /// few tries too, and a device's password buys it no codes.
     #[tokio::test(start_paused = true)]
     async fn threat_38_nobody_is_locked_out_by_strangers() {
         let throttle = Throttle::new(true);
-        throttle.secret(Whom::Login("ann"), Some(address(200))).unwrap().succeeded();
         let strangers = (0..150).filter(|n| wait(throttle.secret(Whom::Login("ann"), Some(address(*n)))) == 0).count();
         assert_eq!(strangers, 100);
-        assert!(wait(throttle.secret(Whom::Login("ann"), Some(address(199)))) > 0, "a new address has to wait");
-        assert_eq!(wait(throttle.secret(Whom::Login("ann"), Some(address(200)))), 0, "a known one has not");
+        assert!(wait(throttle.secret(Whom::Login("ann"), Some(address(199)))) > 0, "an unknown device has to wait");
+        let device = Uuid::from_u128(1);
+        let ann = UserId(Uuid::nil());
+        let known = |secret| wait(throttle.secret(Whom::Device(ann, device, secret), Some(address(1))));
+        assert_eq!((0..10).take_while(|_| known(Secret::Password) == 0).count(), 5, "a known one has its own");
+        assert_eq!((0..10).take_while(|_| known(Secret::Code) == 0).count(), 5);
+        for n in 0..100 {
+            let from = Some(address(n));
+            assert_eq!(wait(throttle.secret(Whom::LoginOn(device), from)), 1, "wherever it is taken to");
+        }
+    }
+
+    /// I5: who has a whole network of IPv6 addresses counts as one client, and a site of many as a few.
+    #[tokio::test(start_paused = true)]
+    async fn i5_ipv6_networks_count_as_one() {
+        let throttle = Throttle::new(true);
+        let from = |network: u128, host: u128| {
+            Some(IpAddr::from(std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | network << 64 | host)))
+        };
+        let login = |n: u128| Whom::Code(UserId(Uuid::from_u128(n)));
+        assert_eq!((0..50).take_while(|n| wait(throttle.secret(login(*n), from(0, *n))) == 0).count(), 30, "one /64");
+        assert_eq!(
+            (100..300).take_while(|n| wait(throttle.secret(login(*n), from(*n, 1))) == 0).count(),
+            90,
+            "the rest of its /48"
+        );
+        assert_eq!(wait(throttle.secret(login(300), from(1 << 16, 1))), 0, "another /48");
+        let mails = |network| wait(throttle.from(Tried::Mail, from(network, 1)));
+        assert_eq!((0..500).take_while(|n| mails(*n) == 0).count(), 400, "a mail from each /64 of one /48");
+        assert_eq!(wait(throttle.from(Tried::Mail, Some(address(1)))), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -432,26 +462,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn i5_each_secret_has_failures_of_its_own() {
         let throttle = Throttle::new(true);
-        let ann = UserId(uuid::Uuid::nil());
         let mut codes = 0;
         for _ in 0..50 {
-            codes += u32::from(throttle.secret(Whom::Code(ann), Some(address(1))).is_ok());
-            throttle.secret(Whom::Password(ann), Some(address(1))).unwrap().succeeded();
+            codes += u32::from(throttle.secret(Whom::Code(UserId(Uuid::nil())), Some(address(1))).is_ok());
+            throttle.secret(Whom::Login("ann"), Some(address(1))).unwrap().succeeded();
         }
         assert_eq!(codes, 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_known_is_bounded_too() {
-        let throttle = Throttle::new(true);
-        for n in 0..=u32::try_from(REMEMBERED).unwrap() {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            throttle.knows(nth(n), None);
-        }
-        let known = lock(&throttle.known);
-        assert!(
-            known.len() <= REMEMBERED / 2
-                && known.contains_key(&throttle.known_key(nth(u32::try_from(REMEMBERED).unwrap()), None))
-        );
     }
 }

@@ -4,14 +4,14 @@
 //! recovery codes only hashes are, and one that was used is gone.
 
 use super::{
-    throttle::Whom,
+    throttle::{Secret, Whom},
     totp::{self, Code, Device},
 };
 use crate::{
     actor::Caller,
     app::{App, Happening, Outgoing, Tx},
     db::{Sql, insert_all},
-    error::{Fault, Result, UserError, UserErrorCode},
+    error::{Error, Fault, Result, UserError, UserErrorCode},
     keys::Purpose,
 };
 use entity::{UserId, event::EventKind, mail::MailKind, recovery_code, user};
@@ -58,7 +58,8 @@ pub async fn begin(app: &App, caller: &Caller) -> Result<Enrolment> {
 
 /// Switches two-factor on, once a code shows that the device has the secret. Answers the recovery codes (I7).
 pub async fn confirm(app: &App, caller: &Caller, code: &str) -> Result<Vec<String>> {
-    let attempt = app.throttle.secret(Whom::Code(caller.actor(app).await?.user.id), caller.address())?;
+    let asks = caller.actor(app).await?;
+    let attempt = app.throttle.secret(Whom::once_more(asks.session()?, Secret::Code), caller.address())?;
     let done = app
         .tx(async |tx| {
             let actor = tx.proven(caller, Vec::new()).await?;
@@ -85,7 +86,8 @@ pub async fn confirm(app: &App, caller: &Caller, code: &str) -> Result<Vec<Strin
 
 /// Switches two-factor off. Asks for a code (I7).
 pub async fn disable(app: &App, caller: &Caller, code: &str) -> Result<()> {
-    let attempt = app.throttle.secret(Whom::Code(caller.actor(app).await?.user.id), caller.address())?;
+    let asks = caller.actor(app).await?;
+    let attempt = app.throttle.secret(Whom::once_more(asks.session()?, Secret::Code), caller.address())?;
     let done = app
         .tx(async |tx| {
             let actor = tx.proven(caller, Vec::new()).await?;
@@ -97,12 +99,13 @@ pub async fn disable(app: &App, caller: &Caller, code: &str) -> Result<()> {
             told(tx, &actor.user, actor.did(EventKind::TwoFactorDisabled, actor.user.id.0)).await
         })
         .await;
-    attempt.unless_wrong(done)
+    attempt.unless_wrong(watched(app, asks.user.id, done).await)
 }
 
 /// Makes new recovery codes in the place of all before. Asks for a code (I7).
 pub async fn regenerate(app: &App, caller: &Caller, code: &str) -> Result<Vec<String>> {
-    let attempt = app.throttle.secret(Whom::Code(caller.actor(app).await?.user.id), caller.address())?;
+    let asks = caller.actor(app).await?;
+    let attempt = app.throttle.secret(Whom::once_more(asks.session()?, Secret::Code), caller.address())?;
     let done = app
         .tx(async |tx| {
             let actor = tx.proven(caller, Vec::new()).await?;
@@ -114,7 +117,7 @@ pub async fn regenerate(app: &App, caller: &Caller, code: &str) -> Result<Vec<St
             new_codes(tx, actor.user.id).await
         })
         .await;
-    attempt.unless_wrong(done)
+    attempt.unless_wrong(watched(app, asks.user.id, done).await)
 }
 
 /// Switches somebody's two-factor off as the operator, when they have lost the device and the codes.
@@ -145,9 +148,47 @@ pub fn wrong_code(field: &str) -> UserError {
     UserError::new(UserErrorCode::WrongTwoFactorCode, why).at([field])
 }
 
+/// After how many wrong codes in a row the user is notified.
+const SUSPICIOUS: i64 = 10;
+
+/// Counts wrong codes in a row, and notifies the user of the tenth (I5): whoever gives them has the password, a session or the mailbox.
+/// The try itself was rolled back, so this is a transaction of its own; the count is in the database, for all servers together.
+pub async fn watched<T>(app: &App, user: UserId, outcome: Result<T>) -> Result<T> {
+    if matches!(&outcome, Err(Error::User(error)) if error.code == UserErrorCode::WrongTwoFactorCode) {
+        // A wrong code stays a wrong code for the throttle, whether or not it could be counted here.
+        if let Err(error) = count_wrong_code(app, user).await {
+            tracing::warn!(cause = %error.cause(), "a wrong two-factor code could not be counted");
+        }
+    }
+    outcome
+}
+
+async fn count_wrong_code(app: &App, id: UserId) -> Result<()> {
+    app.tx(async |tx| {
+        tx.hold(vec![id.into()]).await?;
+        let sql = Sql::new("UPDATE users SET wrong_codes = wrong_codes + 1 WHERE id = ").bind(id).push(" RETURNING wrong_codes");
+        if sql.one(tx.db(), |row| row.try_get_by_index(0)).await? != Some(SUSPICIOUS) {
+            return Ok(());
+        }
+        let user = super::ops::find_user(tx, id).await?;
+        let event = tx.append(Happening::by_itself(EventKind::TwoFactorCodesFailed, id.0), [id.into()]);
+        tx.mail(&[Outgoing::to_user(&user, MailKind::TwoFactorCodesFailed, event, id.0)]).await
+    })
+    .await
+}
+
 /// Takes a code of the device or a recovery code as the second factor: at most once, also of many tries at once, since who
 /// calls holds the user's log until the end.
 pub async fn takes(app: &App, tx: &Tx, user: &user::Model, code: &str) -> Result<bool> {
+    let right = is_right(app, tx, user, code).await?;
+    if right {
+        let sql = Sql::new("UPDATE users SET wrong_codes = 0 WHERE wrong_codes > 0 AND id = ").bind(user.id);
+        sql.run(tx.db()).await?;
+    }
+    Ok(right)
+}
+
+async fn is_right(app: &App, tx: &Tx, user: &user::Model, code: &str) -> Result<bool> {
     match Code::read(code) {
         Some(Code::OneTime(_)) => takes_code(app, tx, user, code).await,
         Some(Code::Recovery(code)) => {

@@ -12,6 +12,7 @@ use crate::{
     identity::{
         recovery::RESET_TTL,
         rules::{VERIFICATION_TTL, known_device},
+        sign_in_link::{self, SIGN_IN_LINK_TTL},
     },
     keys::Purpose,
     text,
@@ -39,6 +40,7 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         MailKind::EmailChangeRequested => stop_email_change(app, mail).await,
         MailKind::OwnershipTransferred if mail.version == undo::LINK_VERSION => alert::undo_offer(app, mail).await,
         MailKind::OwnershipTransferUndone => Ok(alert::undone(app, mail).await?.map(|letter| (letter, None))),
+        MailKind::SignInLink => sign_in_link(app, mail).await,
         MailKind::InvitationDeclined | MailKind::AccessRevoked | MailKind::AccountClosed | MailKind::OwnershipTransferred => {
             Ok(notice(app, mail).await?.map(|letter| (letter, None)))
         }
@@ -49,6 +51,8 @@ pub async fn compose(app: &App, mail: &mail::Model) -> Result<Option<(Letter, Op
         | MailKind::EmailChanged
         | MailKind::TwoFactorChanged
         | MailKind::NewSignIn
+        | MailKind::SessionsRevoked
+        | MailKind::TwoFactorCodesFailed
         | MailKind::RefreshTokenReused
         | MailKind::ApiKeyCreated => Ok(security(app, mail).await?.map(|letter| (letter, None))),
     }
@@ -154,6 +158,19 @@ async fn reset_password(app: &App, mail: &mail::Model) -> Result<Linked> {
     Ok(Some((letter, Some(token))))
 }
 
+/// There may be no such user: who requests a link learns nothing of that.
+async fn sign_in_link(app: &App, mail: &mail::Model) -> Result<Linked> {
+    let user = by_id::<user::Entity>(app.reader(), mail.subject_id).await?;
+    let works = |user: &user::Model| {
+        let to_them = user.email_verified_at.is_some() && user.email_key == mail.to_email_key;
+        to_them && sign_in_link::version(user) == mail.version
+    };
+    let expires_at = mail.created_at + SIGN_IN_LINK_TTL;
+    let Some(user) = user.filter(works).filter(|_| app.now() < expires_at) else { return Ok(None) };
+    let token = app.keys.timed_link(Purpose::SignIn, user.id.0, mail.version, expires_at);
+    Ok(Some((Letter::SignInLink { link: link(app, "sign-in", &token), expires_at }, Some(token))))
+}
+
 /// The event that a mail tells of, and the user who gets it, while they are there.
 pub(super) async fn told(app: &App, mail: &mail::Model) -> Result<Option<(event::Model, user::Model)>> {
     let event = by_id::<event::Entity>(app.reader(), mail.event_id).await?;
@@ -225,6 +242,9 @@ async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
             ("Your password was changed", "You have taken a new password by the link in a mail.".to_owned())
         }
         EventKind::PasswordChanged => ("Your password was changed", "You have changed your password.".to_owned()),
+        EventKind::OtherSessionsRevoked => {
+            ("Your other sessions were ended", "You have ended all of your sessions but one.".to_owned())
+        }
         EventKind::EmailChanged => (
             "Your e-mail address was changed",
             format!("Your login's address is now {} instead of this one.", text::with_ascii_domain(&user.email)),
@@ -245,19 +265,57 @@ async fn security(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
             ("A recovery code was used", "A recovery code of yours was used, and doesn't work any more.".to_owned())
         }
         EventKind::SignedIn => {
-            ("A new sign-in", format!("Somebody signed in as you with {device}, which was never used for that before."))
+            ("A new sign-in", format!("Somebody signed in as you on a device that was not known before, with {device}."))
         }
+        EventKind::TwoFactorCodesFailed => (
+            "Wrong two-factor codes for your login",
+            "Ten wrong two-factor codes in a row were given for your login, by somebody who has your password or more. Nobody got in with them."
+                .to_owned(),
+        ),
         EventKind::RefreshTokenReused => (
             "A session was ended for your safety",
             format!("A refresh token of your session with {device} was used twice, as if copied. The session was ended."),
         ),
         EventKind::ApiKeyCreated => {
-            let name = event.after.filter(|_| verified).map_or_else(String::new, |name| format!(" \"{name}\""));
+            let name = event.after.clone().filter(|_| verified).map_or_else(String::new, |name| format!(" \"{name}\""));
             ("A new API key", format!("The API key{name} was created in your name."))
         }
         _ => return Ok(None),
     };
-    Ok(Some(Letter::Security { title, what, at: event.at }))
+    let keys_matter =
+        matches!(event.kind, EventKind::PasswordReset | EventKind::PasswordChanged | EventKind::OtherSessionsRevoked);
+    let api_keys = if keys_matter { Some(api_keys(app, &user, event.after.as_deref()).await?) } else { None };
+    Ok(Some(Letter::Security { title, what, api_keys, at: event.at }))
+}
+
+/// How many API keys an e-mail names.
+const NAMED_KEYS: usize = 20;
+
+/// What became of a user's API keys when their sessions ended. Names, which a user chose, are not for an unverified address.
+async fn api_keys(app: &App, user: &user::Model, deleted: Option<&str>) -> Result<String> {
+    if let Some(deleted) = deleted {
+        return Ok(format!("{deleted}."));
+    }
+    let sql =
+        Sql::new("SELECT k.name, k.prefix, a.name FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE k.user_id = ");
+    let sql = sql.bind(user.id).push(" AND (k.expires_at IS NULL OR k.expires_at > ").bind(app.now()).push(") ORDER BY k.id");
+    let read = |row: &sea_orm::QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?));
+    let keys: Vec<(String, String, String)> = sql.all(app.reader(), read).await?;
+    if keys.is_empty() {
+        return Ok("You have no API keys.".to_owned());
+    }
+    let mut named: Vec<_> = keys
+        .iter()
+        .take(NAMED_KEYS)
+        .map(|(name, prefix, account)| match user.email_verified_at {
+            Some(_) => format!("\"{name}\" ({prefix}…) in {account}"),
+            None => format!("{prefix}…"),
+        })
+        .collect();
+    if keys.len() > NAMED_KEYS {
+        named.push(format!("and {} more", keys.len() - NAMED_KEYS));
+    }
+    Ok(format!("Your API keys are still valid: {}. Delete those that you don't trust.", named.join("; ")))
 }
 
 async fn is_colleague(app: &App, account: AccountId, user: Option<UserId>) -> Result<bool> {

@@ -125,12 +125,21 @@ pub enum Letter {
         /// When the link stops working.
         expires_at: DateTime<Utc>,
     },
+    /// Lets a user sign in. It contains no text that a user chose.
+    SignInLink {
+        /// The page that signs in.
+        link: String,
+        /// When the link stops working.
+        expires_at: DateTime<Utc>,
+    },
     /// Tells a user of something that was done to their login.
     Security {
         /// What was done, in a few words.
         title: &'static str,
         /// What was done, in a sentence.
         what: String,
+        /// What became of the user's API keys, where that matters.
+        api_keys: Option<String>,
         /// When.
         at: DateTime<Utc>,
     },
@@ -205,6 +214,7 @@ impl Letter {
             Self::ConnectionEnded { other_account, .. } => format!("The connection with {other_account} has ended"),
             Self::ConnectionEnding { agency, client, .. } => format!("{agency}'s access to {client} ends soon"),
             Self::ResetPassword { .. } => "Take a new password".to_owned(),
+            Self::SignInLink { .. } => "Your sign-in link".to_owned(),
             Self::Security { title, .. } | Self::Notice { title, .. } => (*title).to_owned(),
             Self::Alert { subject, .. } => subject.clone(),
             Self::InvitationAcceptedByAnother { account, invited_address, .. } => {
@@ -278,7 +288,17 @@ impl Letter {
                         .to_owned(),
                 },
             ],
-            Self::Security { what, at, .. } | Self::Notice { name: None, what, at, .. } => {
+            Self::SignInLink { .. } => vec![
+                "Hello,".to_owned(),
+                "Somebody requested a link to sign in to the login with this address. The link works once. If two-factor authentication is \
+                 on, you need a code too."
+                    .to_owned(),
+            ],
+            Self::Security { what, api_keys, at, .. } => {
+                let happened = format!("{what} It was {}.", at.format("%A, %-d %B %Y, %H:%M UTC"));
+                ["Hello,".to_owned(), happened].into_iter().chain(api_keys.clone()).collect()
+            }
+            Self::Notice { name: None, what, at, .. } => {
                 vec!["Hello,".to_owned(), format!("{what} It was {}.", at.format("%A, %-d %B %Y, %H:%M UTC"))]
             }
             Self::Notice { name: Some(name), what, at, .. } => {
@@ -314,6 +334,7 @@ impl Letter {
             Self::AccessRequest { link, expires_at, .. } => ("See the request", link, expires_at),
             Self::Alert { undo: Some((link, expires_at)), .. } => ("Undo the transfer", link, expires_at),
             Self::ResetPassword { link, expires_at, .. } => ("Take a new password", link, expires_at),
+            Self::SignInLink { link, expires_at } => ("Sign in", link, expires_at),
             _ => return None,
         };
         let until = format!("The link works until {}.", expires_at.format("%A, %-d %B %Y, %H:%M UTC"));
@@ -345,6 +366,9 @@ impl Letter {
             Self::ConnectionEnded { .. } => "If you didn't expect this, ask the other side. A new request can restore it.",
             Self::ConnectionEnding { .. } => "If you didn't expect this, ask the other side.",
             Self::ResetPassword { .. } => "If it wasn't you, ignore this mail: without the link nobody can change your password.",
+            Self::SignInLink { .. } => {
+                "If it wasn't you, ignore this e-mail: without the link nobody can sign in. Never pass the link on."
+            }
             Self::Security { .. } => "If it wasn't you, take a new password at once: that ends all sessions.",
             Self::Notice { .. } => "You get this because of your access to that account.",
             Self::Alert { remedy, .. } => remedy,

@@ -44,7 +44,7 @@ struct Unasked {
     reason: &'static str,
 }
 
-const UNASKED: [Unasked; 3] = [
+const UNASKED: [Unasked; 4] = [
     Unasked {
         kinds: &[MailKind::Invitation, MailKind::AccessRequest],
         limit: PER_ADDRESS,
@@ -63,6 +63,13 @@ const UNASKED: [Unasked; 3] = [
         limit: 5,
         time: TimeDelta::hours(1),
         reason: "Not sent: this address gets 5 links to a new password in an hour at most.",
+    },
+    // A link works for longer than this, so that nobody who uses these up leaves the user without one.
+    Unasked {
+        kinds: &[MailKind::SignInLink],
+        limit: 2,
+        time: TimeDelta::minutes(10),
+        reason: "Not sent: this address gets 2 sign-in links in 10 minutes at most. The latest one still works.",
     },
 ];
 

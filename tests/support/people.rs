@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 pub const PASSWORD: &str = "a long walk by the sea";
 
 /// What every sign-in answers, as the stories ask for it.
-const SIGNED_IN: &str = "user { id } account { id } credentials { accessToken refreshToken } userErrors { code message field }";
+const SIGNED_IN: &str =
+    "deviceToken user { id } account { id } credentials { accessToken refreshToken } userErrors { code message field }";
 
 /// Somebody who is signed in.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub struct Person<'a> {
     pub token: String,
     pub refresh: String,
     pub id: String,
+    /// The token of the device that signed in; blank if it was known.
+    pub device: String,
     /// The account that the token acts in.
     pub account: String,
 }
@@ -63,6 +66,7 @@ impl<'a> Person<'a> {
             token: text(&signed_in["credentials"]["accessToken"]),
             refresh: text(&signed_in["credentials"]["refreshToken"]),
             id: text(&signed_in["user"]["id"]),
+            device: text(&signed_in["deviceToken"]),
             account: text(&signed_in["account"]["id"]),
         }
     }

@@ -136,11 +136,23 @@ async function stopChange() {
 }
 
 async function resetPassword() {
-  onSubmit("reset", async ({ password }) => {
-    await change("resetPassword", "user { id }", { token, password });
+  onSubmit("reset", async ({ password, deleteApiKeys }) => {
+    await change("resetPassword", "user { id }", { token, password, deleteApiKeys: Boolean(deleteApiKeys) });
     finish("You have a new password. Sign in with it.");
   });
   show("reset");
+}
+
+/** Hands the session over to GraphiQL, the one page here that goes on with it: in this tab alone, as GraphiQL keeps it. */
+async function signInWithLink() {
+  onSubmit("enter", async ({ code }) => {
+    const input = { token, code: code || null, client: "WEB" };
+    const { credentials } = await change("signInWithLink", "credentials { accessToken refreshToken }", input);
+    sessionStorage.setItem("keyholder:session", JSON.stringify({ ...credentials, renewAt: Date.now() }));
+    finish("You are signed in in this tab. Go on at the start page.");
+    location.assign("/");
+  });
+  show("enter");
 }
 
 async function invitation() {
@@ -229,7 +241,7 @@ async function accessRequest() {
   show("sign-in");
 }
 
-const pages = { "/verify-email": verifyEmail, "/stop-change": stopChange, "/reset-password": resetPassword, "/invitation": invitation, "/access-request": accessRequest, "/undo-transfer": undoTransfer };
+const pages = { "/verify-email": verifyEmail, "/stop-change": stopChange, "/reset-password": resetPassword, "/sign-in": signInWithLink, "/invitation": invitation, "/access-request": accessRequest, "/undo-transfer": undoTransfer };
 addEventListener("hashchange", () => location.reload());
 addEventListener("pagehide", signOut);
 if (token) pages[location.pathname]?.().catch((error) => tell(error));
