@@ -16,7 +16,8 @@ use crate::{
     },
     identity::{passwords::Hasher, throttle::Throttle},
     keys::Keys,
-    mail::{Mailer, outbox},
+    mail::{Mailer, quota},
+    text,
     turns::Turns,
 };
 use entity::{AccountId, ApiKeyId, EventId, LogId, Moment, UserId, event, log, log_entry, mail, session::Lifetimes, user};
@@ -26,6 +27,7 @@ use sea_orm::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     ops::Deref,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -105,13 +107,7 @@ impl App {
                 Error::Contended(_) => Denied::Overloaded.into(),
                 error => error,
             })?;
-            let tx = Tx {
-                db,
-                now: OnceLock::new(),
-                clock: self.clock.clone(),
-                lifetimes: self.config.session_lifetimes,
-                pending: Mutex::default(),
-            };
+            let tx = Tx { app: self.clone(), db, now: OnceLock::new(), pending: Mutex::default() };
             let outcome = match work.clone()(&tx).await {
                 Ok(done) => tx.commit(self).await.map(|()| done),
                 Err(error) => {
@@ -227,10 +223,9 @@ impl<'a> Outgoing<'a> {
 
 /// One transaction.
 pub struct Tx {
+    app: App,
     db: DatabaseTransaction,
     now: OnceLock<Moment>,
-    clock: Clock,
-    lifetimes: Lifetimes,
     pending: Mutex<Pending>,
 }
 
@@ -244,6 +239,11 @@ struct Pending {
 }
 
 impl Tx {
+    /// The server's parts.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
     /// The connection, for statements.
     pub fn db(&self) -> &DatabaseTransaction {
         &self.db
@@ -252,22 +252,22 @@ impl Tx {
     /// When all of it happens: one moment, which is the first that is asked for. An operation that holds logs asks after that,
     /// so that of two which wait for each other the later one is later by its time too.
     pub fn now(&self) -> Moment {
-        *self.now.get_or_init(|| self.clock.now())
+        *self.now.get_or_init(|| self.app.now())
     }
 
     /// The moment by the clock, for who looks before the transaction's own moment has come.
     pub fn before_now(&self) -> Moment {
-        self.clock.now()
+        self.app.now()
     }
 
     /// A new id.
     pub fn id<Id: From<Uuid>>(&self) -> Id {
-        self.clock.id()
+        self.app.clock.id()
     }
 
     /// How long sessions last.
     pub fn lifetimes(&self) -> Lifetimes {
-        self.lifetimes
+        self.app.config.session_lifetimes
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
@@ -319,10 +319,43 @@ impl Tx {
         self.pending().security.push(event);
     }
 
-    /// Puts e-mails into the outbox. One that is past the day's limit of its address is put there as failed (I8).
+    /// Puts e-mails into the outbox. An invitation or request past a limit is put there as failed (I8).
     pub async fn mail(&self, mails: &[Outgoing<'_>]) -> Result<()> {
-        let past_limit = outbox::past_limit(self, mails).await?;
-        let rows = mails.iter().zip(past_limit).map(|(mail, past_limit)| mail::Model {
+        if mails.iter().any(|mail| quota::class(mail.kind) == quota::Class::Link) {
+            return Err(Fault::new("a link that anybody can request goes through Tx::mail_link").into());
+        }
+        let actors: BTreeMap<_, _> = self.pending().events.iter().map(|event| (event.id, event.actor_id)).collect();
+        let senders: Vec<_> = mails
+            .iter()
+            .map(|mail| actors.get(&mail.event).copied().flatten().filter(|actor| mail.user != Some(*actor)))
+            .map(|actor| actor.map(|actor| actor.to_string()))
+            .collect();
+        let letter = mails.iter().position(|mail| quota::class(mail.kind) == quota::Class::Letter);
+        let sender = letter.and_then(|place| senders[place].as_deref());
+        let refused = quota::refuse_letters(self, mails, sender).await?;
+        let rows = mails.iter().zip(senders).zip(refused).map(|((mail, sender), refused)| self.row(mail, sender, refused));
+        let rows: Vec<_> = rows.collect();
+        self.pending().mails.extend(rows);
+        Ok(())
+    }
+
+    /// Puts an e-mail into the outbox that anybody can request for any address. Past a limit of the mailbox or of the client
+    /// network, the request is refused with `RATE_LIMITED` (I8).
+    pub async fn mail_link(&self, address: Option<IpAddr>, mail: Outgoing<'_>) -> Result<()> {
+        let sender = self.app.keys.pseudonym("network", &quota::network(address));
+        quota::refuse_link(self, &mail, &sender).await?;
+        let row = self.row(&mail, Some(sender), None);
+        self.pending().mails.push(row);
+        Ok(())
+    }
+
+    /// What an address is counted by.
+    pub fn mailbox(&self, key: &str) -> String {
+        self.app.keys.pseudonym("mailbox", &text::mailbox(key))
+    }
+
+    fn row(&self, mail: &Outgoing<'_>, sender: Option<String>, refused: Option<&str>) -> mail::Model {
+        mail::Model {
             id: self.id(),
             kind: mail.kind,
             event_id: mail.event,
@@ -331,16 +364,15 @@ impl Tx {
             to_email: mail.to.0.to_owned(),
             to_email_key: mail.to.1.to_owned(),
             user_id: mail.user,
-            status: if past_limit.is_some() { mail::DeliveryStatus::Failed } else { mail::DeliveryStatus::Queued },
+            status: if refused.is_some() { mail::DeliveryStatus::Failed } else { mail::DeliveryStatus::Queued },
             attempts: 0,
             next_at: self.now(),
             at: self.now(),
             created_at: self.now(),
-            detail: past_limit.map(str::to_owned),
-        });
-        let rows: Vec<_> = rows.collect();
-        self.pending().mails.extend(rows);
-        Ok(())
+            detail: refused.map(str::to_owned),
+            mailbox: self.mailbox(mail.to.1),
+            sender,
+        }
     }
 
     async fn commit(self, app: &App) -> Result<()> {
@@ -370,28 +402,23 @@ impl Tx {
         Ok(pending.entries.iter().map(|(log, _)| *log).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// Takes the next numbers of each log. Logs that grow by as much share a statement.
+    /// Takes the next numbers of each log: one statement, whichever logs they are.
     async fn number(&self, pending: &[(LogId, EventId)]) -> Result<Vec<log_entry::Model>> {
         let mut growth: BTreeMap<LogId, i64> = BTreeMap::new();
         for (log, _) in pending {
             *growth.entry(*log).or_default() += 1;
         }
-        let mut by_growth: BTreeMap<i64, Vec<LogId>> = BTreeMap::new();
-        for (log, count) in &growth {
-            by_growth.entry(*count).or_default().push(*log);
-        }
         let mut next: BTreeMap<LogId, i64> = BTreeMap::new();
         let read = |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
-        for (count, logs) in by_growth {
-            for logs in logs.chunks(ROWS_PER_STATEMENT) {
-                let sql = Sql::new("UPDATE logs SET head = head + ")
-                    .bind(count)
-                    .push(" WHERE id IN ")
-                    .list(logs.iter().copied())
-                    .push(" RETURNING id, head");
-                let heads: Vec<(LogId, i64)> = sql.all(&self.db, read).await?;
-                next.extend(heads.into_iter().map(|(log, head)| (log, head - count + 1)));
-            }
+        for logs in growth.iter().collect::<Vec<_>>().chunks(ROWS_PER_STATEMENT) {
+            let several: Vec<_> = logs.iter().filter(|(_, count)| **count > 1).collect();
+            let sql =
+                several.iter().fold(Sql::new("UPDATE logs SET head = head + CASE WHEN FALSE THEN 0"), |sql, (log, count)| {
+                    sql.push(" WHEN id = ").bind(**log).push(" THEN ").bind(**count)
+                });
+            let sql = sql.push(" ELSE 1 END WHERE id IN ").list(logs.iter().map(|(log, _)| **log)).push(" RETURNING id, head");
+            let heads: Vec<(LogId, i64)> = sql.all(&self.db, read).await?;
+            next.extend(heads.into_iter().map(|(log, head)| (log, head - growth.get(&log).copied().unwrap_or_default() + 1)));
         }
         let numbered = pending.iter().map(|(log, event)| {
             let number = next.get_mut(log).ok_or_else(|| Fault::new(format!("no log {}", log.0)))?;

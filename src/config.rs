@@ -58,8 +58,12 @@ pub struct Config {
     pub plan_changes: PlanChanges,
     /// How many new users an account can invite in any 24 hours.
     pub invitations_per_day: u32,
-    /// How many client accounts an agency can ask for access in any 24 hours.
+    /// The client accounts that an agency, and a user over all their agencies, can request access to in any 24 hours.
     pub client_requests_per_day: u32,
+    /// The e-mails to others that one user can cause in any 24 hours.
+    pub mails_per_user_per_day: u32,
+    /// The accounts that one user can open in any 24 hours.
+    pub accounts_per_user_per_day: u32,
     /// The shortest time from the latest e-mail to the next of its kind.
     pub resend_interval: TimeDelta,
     /// How long security events are kept.
@@ -243,6 +247,8 @@ impl Config {
             plan_changes: values.optional("plan_changes", parse::plan_changes)?.unwrap_or(by_default),
             invitations_per_day: values.get("invitations_per_day", parse::count)?,
             client_requests_per_day: values.get("client_requests_per_day", parse::count)?,
+            mails_per_user_per_day: values.get("mails_per_user_per_day", parse::count)?,
+            accounts_per_user_per_day: values.get("accounts_per_user_per_day", parse::count)?,
             resend_interval: values.get("resend_interval", parse::duration)?,
             security_events_ttl: values.get("security_events_ttl", parse::duration)?,
             sign_in_throttle: values.get("sign_in_throttle", parse::switch)?,

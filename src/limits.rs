@@ -1,6 +1,6 @@
 //! Limits that count the last 24 hours: any 24 hours, not a calendar's day (U1, C2).
 //!
-//! Exact under any concurrency, since who counts holds the account's log until what was counted is written.
+//! Exact under any concurrency, since who counts holds the account's or the user's log until what was counted is written.
 
 use crate::{
     app::{App, Tx},
@@ -9,7 +9,7 @@ use crate::{
     identity::rules::SENT_IN_A_DAY,
 };
 use chrono::TimeDelta;
-use entity::{AccountId, Moment, mail::MailKind};
+use entity::{AccountId, Moment, UserId, mail::MailKind};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
@@ -20,20 +20,27 @@ pub const DAY: TimeDelta = TimeDelta::hours(24);
 #[derive(Clone, Copy, Debug)]
 pub enum Counted {
     /// The account's invitations, and those that were sent again to another address.
-    Invitations,
+    Invitations(AccountId),
     /// The agency's requests for access.
-    ClientRequests,
+    ClientRequests(AccountId),
+    /// The user's requests for access, over all their agencies, closed ones included.
+    RequestsBy(UserId),
+    /// The accounts that the user opened, closed ones included.
+    Openings(UserId),
 }
 
 impl Counted {
     fn sql(self) -> Sql {
-        Sql::new(match self {
-            Self::Invitations => {
+        match self {
+            Self::Invitations(account) => Sql::new(
                 "SELECT created_at FROM (SELECT account_id, created_at FROM invitations \
-                 UNION ALL SELECT account_id, created_at FROM readdressings) taken WHERE account_id = "
-            }
-            Self::ClientRequests => "SELECT created_at FROM connections WHERE agency_id = ",
-        })
+                 UNION ALL SELECT account_id, created_at FROM readdressings) taken WHERE account_id = ",
+            )
+            .bind(account),
+            Self::ClientRequests(agency) => Sql::new("SELECT created_at FROM connections WHERE agency_id = ").bind(agency),
+            Self::RequestsBy(user) => Sql::new("SELECT created_at FROM connections WHERE requested_by = ").bind(user),
+            Self::Openings(user) => Sql::new("SELECT created_at FROM accounts WHERE opened_by = ").bind(user),
+        }
     }
 }
 
@@ -47,9 +54,9 @@ pub struct Rolling {
 }
 
 impl Rolling {
-    /// What an account has taken by now.
-    pub async fn read(db: &impl ConnectionTrait, what: Counted, account: AccountId, limit: u32, now: Moment) -> Result<Self> {
-        let sql = what.sql().bind(account).push(" AND created_at > ").bind(now - DAY).push(" ORDER BY created_at");
+    /// What was taken by now.
+    pub async fn read(db: &impl ConnectionTrait, what: Counted, limit: u32, now: Moment) -> Result<Self> {
+        let sql = what.sql().push(" AND created_at > ").bind(now - DAY).push(" ORDER BY created_at");
         Ok(Self { taken: sql.all(db, |row| row.try_get_by_index(0)).await?, limit })
     }
 
@@ -70,6 +77,13 @@ impl Rolling {
         }
         let surplus = self.used().checked_sub(self.limit)?;
         self.taken.get(usize::try_from(surplus).unwrap_or(usize::MAX)).map(|at| *at + DAY)
+    }
+
+    /// The one of two limits that allows less, and of two that allow as much the one that allows more later.
+    #[must_use]
+    pub fn stricter(self, other: Self, now: Moment) -> Self {
+        let allows = |day: &Self| (day.left(), std::cmp::Reverse(day.next_free(now)));
+        if allows(&other) < allows(&self) { other } else { self }
     }
 
     /// When one more would be allowed that is too many now: when the oldest place frees, be it one that is taken now.

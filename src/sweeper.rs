@@ -107,7 +107,7 @@ async fn batch<R>(app: &App, rows: Vec<R>, sweep: impl AsyncFn(&App, &R) -> Resu
 
 async fn connection(app: &App, row: &connection::Model) -> Result<()> {
     app.tx(async |tx| {
-        let addressed = connections::ops::Addressed::by(tx.db(), std::slice::from_ref(row)).await?;
+        let addressed = connections::addressed::Addressed::by(tx.db(), std::slice::from_ref(row)).await?;
         tx.hold([LogId::from(row.agency_id)].into_iter().chain(addressed.logs()).collect()).await?;
         let row = by_id::<connection::Entity>(tx.db(), row.id).await?;
         let expired =

@@ -140,6 +140,18 @@ pub fn with_ascii_domain(address: &str) -> String {
     ascii.unwrap_or_else(|| address.to_owned())
 }
 
+/// The mailbox of an address key: without a `+tag`, which its owner can add at will. Gmail ignores dots too, and has two domains.
+pub fn mailbox(key: &str) -> String {
+    let Some((local, domain)) = key.rsplit_once('@') else { return key.to_owned() };
+    let local = local.split_once('+').map_or(local, |(name, _)| name);
+    match domain {
+        // Only a tag, which is no tag then.
+        _ if local.is_empty() => key.to_owned(),
+        "gmail.com" | "googlemail.com" => format!("{}@gmail.com", local.replace('.', "")),
+        _ => format!("{local}@{domain}"),
+    }
+}
+
 /// Every address of a list whose entries may hold several with commas between them, each with its entry's place.
 pub fn addresses(entries: &[String]) -> Vec<(usize, String)> {
     let parts = entries.iter().enumerate().flat_map(|(place, entry)| {
@@ -240,6 +252,16 @@ mod tests {
         for wrong in ["\u{2800}@x.io", "\u{301}@x.io", "a\u{fe0f}@x.io", "a\u{3164}@x.io"] {
             assert!(email(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    /// I8: what one mailbox gets is counted without tags.
+    #[test]
+    fn i8_tags_share_a_mailbox() {
+        assert_eq!(mailbox("bob+1@x.example"), "bob@x.example");
+        assert_eq!(mailbox("bob+1+2@x.example"), "bob@x.example");
+        assert_eq!(mailbox("b.ob@x.example"), "b.ob@x.example");
+        assert_eq!(mailbox("b.o.b+1@googlemail.com"), "bob@gmail.com");
+        assert_eq!(mailbox("+1@x.example"), "+1@x.example");
     }
 
     #[test]

@@ -272,7 +272,7 @@ async fn threat_19_no_words_of_the_database(app: &TestApp) {
 /// THREATS 63: clients that hang up at any moment leave no transaction open, and nothing half done.
 async fn threat_63_clients_that_hang_up(place: Place) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let app = TestApp::start(place, &[("client_requests_per_day", "1000")]).await;
+    let app = TestApp::start(place, &[("client_requests_per_day", "1000"), ("mails_per_user_per_day", "10000")]).await;
     let owner = app.agency("olga@agency.example").await;
     let address = app.url.trim_start_matches("http://").to_owned();
     let hang_up = async |n: usize| {

@@ -174,43 +174,12 @@ async fn l4_plans_are_the_operators(place: crate::support::Place) {
     app.finish().await;
 }
 
-/// I8: an address gets 10 invitations and requests a day from all accounts together; the next is there, and says why it failed.
-async fn i8_ten_mails_a_day_to_one_address(app: &TestApp) {
-    let mut last = Value::Null;
-    for n in 0..11 {
-        let owner = app.agency(&format!("owner{n}@agency.example")).await;
-        let request = owner.request(&["Victim@x.example"]).await;
-        let id = request.payload()["connections"][0]["id"].clone();
-        let query = "query($c: ID!) { node(id: $c) { ... on ClientConnection { status delivery { status detail } } } }";
-        app.mails_to("victim@x.example").await;
-        last = owner.ask(query, json!({ "c": id })).await.payload().clone();
-    }
-    assert_eq!(app.mails_to("victim@x.example").await.len(), 10);
-    assert_eq!((&last["status"], &last["delivery"]["status"]), (&json!("PENDING"), &json!("FAILED")));
-    assert!(last["delivery"]["detail"].as_str().unwrap().starts_with("Not sent: this address gets 10"));
-}
-
-/// I8: exact, also when twelve agencies write to one address at once.
-async fn i8_ten_mails_under_a_race(app: &TestApp) {
-    let mut owners = Vec::new();
-    for n in 0..12 {
-        owners.push(app.agency(&format!("owner{n}@agency.example")).await);
-    }
-    let replies = join_all(owners.iter().map(|owner| owner.request(&["victim@x.example"]))).await;
-    for reply in replies {
-        reply.ok();
-    }
-    assert_eq!(app.mails_to("victim@x.example").await.len(), 10);
-}
-
 on_both_databases!(
-    i8_ten_mails_under_a_race,
     u2_an_invited_person_joins,
     u2_another_bearer,
     threat_47_what_an_invitation_refuses,
     threat_52_the_26th_of_a_day_is_refused,
     l3_pending_invitations_hold_seats,
     u5_ten_bearers_of_one_link,
-    i8_ten_mails_a_day_to_one_address,
 );
 on_both_databases!(on_its_own_servers: l4_plans_are_the_operators);

@@ -194,6 +194,8 @@ async fn every_mail(app: &TestApp, to: &Person<'_>, events: &[event::Model]) -> 
                 at: event.at,
                 created_at: event.at,
                 detail: None,
+                mailbox: String::new(),
+                sender: None,
             };
             if let Some((letter, _)) = keyholder::mail::compose::compose(app, &mail).await.unwrap() {
                 let rendered = letter.render();

@@ -32,6 +32,7 @@ mod model;
 mod operators;
 mod process;
 mod protocols;
+mod quotas;
 mod rebinding;
 mod resending;
 mod scale;

@@ -341,7 +341,11 @@ async fn play(app: &TestApp, steps: &[Step]) -> usize {
 
 /// L2–L5, U5–U9: thousands of steps, the same ones each time unless `MODEL_SEED` says otherwise; what fails is made as short as it can be.
 async fn l5_any_sequence_is_as_the_model_says(place: Place) {
-    let app = TestApp::start(place, &[("invitations_per_day", "1000"), ("sign_in_throttle", "off")]).await;
+    let app = TestApp::start(
+        place,
+        &[("invitations_per_day", "1000"), ("mails_per_user_per_day", "100000"), ("sign_in_throttle", "off")],
+    )
+    .await;
     let seed = std::env::var("MODEL_SEED").map_or(1, |seed| seed.parse().unwrap());
     let config = Config {
         cases: 15,

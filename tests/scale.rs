@@ -67,6 +67,7 @@ async fn give_clients(app: &TestApp, agency: &Person<'_>, owner: &Person<'_>, pe
         partner_program_joined_at: None,
         client_access_enabled: false,
         two_factor_required: false,
+        opened_by: Some(client_owner),
     });
     let members = ids.iter().map(|(id, _)| member::Model {
         id: app.clock.id(),

@@ -9,7 +9,6 @@ use crate::{
     },
 };
 use chrono::TimeDelta;
-use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
 const ME: &str = "{ viewer { user { id email name username erased } pendingEmail emailVerified reauthenticatedUntil } }";
@@ -192,21 +191,9 @@ async fn i1_a_reset_puts_a_squatter_out(app: &TestApp) {
     assert_eq!(app.ask_as(Some(victim), ME, Value::Null).await.payload()["emailVerified"], true);
 }
 
-/// I8: an address gets five links to another password in an hour, and a client asks for so many mails, whoever is meant.
+/// I8: a client network can request so many e-mails, whatever addresses they are for.
 async fn i8_mails_that_strangers_ask_for_are_few(place: Place) {
     let app = TestApp::start(place, &[]).await;
-    app.person("ann@x.example").await;
-    for _ in 0..7 {
-        app.ask(ASK_RESET, json!({ "e": "ann@x.example" })).await.ok();
-    }
-    eventually("five mails", async || (kinds(&app, "ann@x.example").await.len() == 6).then_some(())).await;
-    let failed = "SELECT count(*) FROM mails WHERE kind = 'reset_password' AND status = 'failed' AND attempts = 0";
-    let db = app.reader();
-    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), failed)).await.unwrap().unwrap();
-    assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 2);
-    app.advance(TimeDelta::hours(1));
-    app.ask(ASK_RESET, json!({ "e": "ann@x.example" })).await.ok();
-    eventually("one more", async || (kinds(&app, "ann@x.example").await.len() == 7).then_some(())).await;
     let mut limited = 0;
     for n in 0..110 {
         limited += app.ask(ASK_RESET, json!({ "e": format!("n{n}@x.example") })).await.codes().len();

@@ -30,6 +30,8 @@ pub struct Model {
     pub client_access_enabled: bool,
     /// Whether nobody can act in it without two-factor (U10).
     pub two_factor_required: bool,
+    /// The user who opened it.
+    pub opened_by: Option<UserId>,
 }
 
 /// None: joins are written where they are needed.

@@ -37,6 +37,11 @@ pub struct Model {
     pub created_at: Moment,
     /// The mail server's latest answer.
     pub detail: Option<String>,
+    /// A keyed hash of the mailbox: the address without its tag. The limits count by it.
+    pub mailbox: String,
+    /// The user who caused an e-mail to somebody else. For an e-mail that anybody can request, a keyed hash of the client network.
+    /// `None` for an e-mail that nobody else caused.
+    pub sender: Option<String>,
 }
 
 /// None: joins are written where they are needed.

@@ -12,6 +12,7 @@ mod m0005_tails_of_names;
 mod m0006_claimed_invitations;
 mod m0007_sessions_and_devices;
 mod m0008_ownership_transfers;
+mod m0009_quotas;
 mod m0010_traces_of_the_erased;
 mod m0011_security_events;
 
@@ -36,6 +37,7 @@ const MIGRATIONS: &[(&str, &[[&str; 2]])] = &[
     ("0006_claimed_invitations", &[both(m0006_claimed_invitations::SQL)]),
     ("0007_sessions_and_devices", &[both(m0007_sessions_and_devices::SQL)]),
     ("0008_ownership_transfers", &[both(m0008_ownership_transfers::SQL)]),
+    ("0009_quotas", &[both(m0009_quotas::SQL)]),
     ("0010_traces_of_the_erased", &[both(m0010_traces_of_the_erased::SQL)]),
     ("0011_security_events", &[both(m0011_security_events::SQL)]),
 ];

@@ -171,7 +171,7 @@ impl Account {
     #[needs(InviteUsers)]
     async fn invitation_quota(&self, ctx: &Context<'_>) -> async_graphql::Result<Quota> {
         let limit = ctx.app().config.invitations_per_day;
-        Ok(Quota::of(ctx, Counted::Invitations, self.row.id, limit).await?)
+        Ok(Quota::of(ctx, Counted::Invitations(self.row.id), limit).await?)
     }
 
     /// What the account is billed by.
@@ -318,11 +318,12 @@ impl Account {
         Ok(connections::guests::blocked(ctx, self.row.id, &page).await?)
     }
 
-    /// Client accounts requested in the last 24 hours, against the limit.
+    /// Client accounts that the agency requested access to in the last 24 hours, against the limit. `requestClientAccess` limits each
+    /// user to the same number over all their agencies.
     #[needs(RequestClientAccess)]
     async fn client_request_quota(&self, ctx: &Context<'_>) -> async_graphql::Result<Quota> {
         let limit = ctx.app().config.client_requests_per_day;
-        Ok(Quota::of(ctx, Counted::ClientRequests, self.row.id, limit).await?)
+        Ok(Quota::of(ctx, Counted::ClientRequests(self.row.id), limit).await?)
     }
 
     /// Where the account's log stands: pass it as `after` to a subscription, and nothing falls between query and subscription.
@@ -372,9 +373,9 @@ pub struct Quota {
 }
 
 impl Quota {
-    async fn of(ctx: &Context<'_>, what: Counted, account: AccountId, limit: u32) -> Result<Self> {
+    async fn of(ctx: &Context<'_>, what: Counted, limit: u32) -> Result<Self> {
         let app = ctx.app();
-        let day = Rolling::read(app.reader(), what, account, limit, app.now()).await?;
+        let day = Rolling::read(app.reader(), what, limit, app.now()).await?;
         Ok(Self { limit, used: day.used(), remaining: day.left(), resets_at: day.resets_at() })
     }
 }

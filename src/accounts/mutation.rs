@@ -191,7 +191,11 @@ impl AccountsMutation {
         answer(changed.map(|account| ChangePlan { account: Some(Account::changed(account)) }))
     }
 
-    /// Open one more account, on the Free plan, with oneself as its Owner. The session stays where it is.
+    /// Opens another account on the Free plan, owned by the user. The session stays in its account; see `switchAccount`.
+    ///
+    /// A user can open 5 accounts in any 24 hours; closed accounts and the one of the sign-up count. Requires a verified address.
+    ///
+    /// Errors: `INVALID`, `EMAIL_NOT_VERIFIED`, `DAILY_LIMIT_REACHED` with `retryAt`.
     async fn create_account(&self, ctx: &Context<'_>, input: CreateAccountInput) -> Answer<CreateAccount> {
         let opened = settings::create_account(ctx.app(), ctx.caller(), &input.name).await;
         let actor = ctx.actor_if_any().await.ok().flatten();

@@ -28,6 +28,7 @@ pub async fn open(tx: &Tx, owner: &user::Model, name: &str) -> Result<Seat> {
         partner_program_joined_at: None,
         client_access_enabled: false,
         two_factor_required: false,
+        opened_by: Some(owner.id),
     };
     account::Entity::insert(account.clone().into_active_model()).exec_without_returning(tx.db()).await?;
     add_member(tx, id, owner, UserLevel::Owner).await?;

@@ -7,6 +7,7 @@ use crate::{
     db::{Sql, model, select},
     error::{Result, UserError, UserErrorCode},
     identity::rules::needs_verified_email,
+    limits::{Counted, Rolling},
     permission::Permission,
     text,
 };
@@ -32,6 +33,7 @@ pub async fn create_account(app: &App, caller: &Caller, name: &str) -> Result<ac
         let actor = tx.person(caller, Vec::new()).await?;
         needs_verified_email(&actor.user)?;
         let name = text::name(name, "name")?;
+        not_too_many(app, tx, actor.user.id).await?;
         let owned = Sql::new("SELECT count(*) FROM accounts WHERE status = 'active' AND owner_id = ").bind(actor.user.id);
         if owned.count(tx.db()).await? >= OWNED_MAX {
             let why = format!("You own {OWNED_MAX} accounts, which is as many as one user may. Close one, or transfer it.");
@@ -40,6 +42,17 @@ pub async fn create_account(app: &App, caller: &Caller, name: &str) -> Result<ac
         Ok(open(tx, &actor.user, &name).await?.account)
     })
     .await
+}
+
+/// Refuses another account to a user who opened too many in the last 24 hours, closed ones included (I8).
+async fn not_too_many(app: &App, tx: &Tx, user: UserId) -> Result<()> {
+    let limit = app.config.accounts_per_user_per_day;
+    let day = Rolling::read(tx.db(), Counted::Openings(user), limit, tx.now()).await?;
+    if day.left() > 0 {
+        return Ok(());
+    }
+    let why = format!("You opened {limit} accounts in the last 24 hours, which is the most that one user can. Try again later.");
+    Err(UserError::new(UserErrorCode::DailyLimitReached, why).retry_at(day.next_free(tx.now())).into())
 }
 
 /// Gives the account another name.

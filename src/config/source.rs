@@ -16,7 +16,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 const USUAL_FILE: &str = "keyholder.toml";
 
 /// Every setting: its key, and its name in the environment. Its flag is the key with dashes.
-pub(super) const SETTINGS: [(&str, &str); 48] = [
+pub(super) const SETTINGS: [(&str, &str); 50] = [
     ("listen", "KEYHOLDER_LISTEN"),
     ("database_url", "DATABASE_URL"),
     ("smtp_url", "SMTP_URL"),
@@ -36,6 +36,8 @@ pub(super) const SETTINGS: [(&str, &str); 48] = [
     ("plan_changes", "KEYHOLDER_PLAN_CHANGES"),
     ("invitations_per_day", "KEYHOLDER_INVITATIONS_PER_DAY"),
     ("client_requests_per_day", "KEYHOLDER_CLIENT_REQUESTS_PER_DAY"),
+    ("mails_per_user_per_day", "KEYHOLDER_MAILS_PER_USER_PER_DAY"),
+    ("accounts_per_user_per_day", "KEYHOLDER_ACCOUNTS_PER_USER_PER_DAY"),
     ("resend_interval", "KEYHOLDER_RESEND_INTERVAL"),
     ("security_events_ttl", "KEYHOLDER_SECURITY_EVENTS_TTL"),
     ("sign_in_throttle", "KEYHOLDER_SIGN_IN_THROTTLE"),

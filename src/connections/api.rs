@@ -405,8 +405,15 @@ impl ConnectionsMutation {
         }))
     }
 
-    /// Ask clients for access to their accounts, by e-mail. Each address stands for itself: what is wrong with one keeps none
-    /// of the others back.
+    /// Requests access to clients' accounts by e-mail. Each address is handled separately, so that an error with one does not affect
+    /// the others. Requires a verified address.
+    ///
+    /// The agency, and each user over all their agencies, can request 35 client accounts in any 24 hours. In 24 hours an address
+    /// (without its `+tag`) gets at most 6 e-mails with invitations and requests from one user and 20 from all, and one user causes at
+    /// most 100 e-mails to others. A request past a limit on e-mails is created, and its `delivery` is `FAILED` with the reason.
+    ///
+    /// Errors: `INVALID`, `EMAIL_NOT_VERIFIED`, `NOT_IN_PARTNER_PROGRAM`, `CLIENT_ACCESS_DISABLED`, `LEVEL_NOT_ASSIGNABLE`,
+    /// `ALREADY_REQUESTED`, `DAILY_LIMIT_REACHED` with `retryAt`.
     #[needs(ops::REQUEST_CLIENT_ACCESS)]
     async fn request_client_access(&self, ctx: &Context<'_>, input: RequestClientAccessInput) -> Answer<RequestClientAccess> {
         answer_each(request_client_access(ctx, input).await)

@@ -29,21 +29,14 @@ const DECIDERS: &str = " JOIN accounts a ON a.id = b.account_id AND a.status = '
      JOIN users u ON u.id = m.user_id AND u.email_verified_at IS NOT NULL";
 
 /// Of these addresses, those at which an agency is blocked. The agency's log is held, so none is blocked meanwhile.
+///
+/// Reads all addresses that block the agency, so that its time depends on them and not on the addresses in question (C3).
 pub async fn silenced(tx: &Tx, agency: AccountId, keys: Vec<&str>) -> Result<HashSet<String>> {
-    let mut silenced = HashSet::new();
-    for keys in keys.chunks(ROWS_PER_STATEMENT) {
-        let sql = Sql::new("SELECT b.email_key FROM blocks b JOIN accounts a ON a.id = b.account_id AND a.status = 'active'");
-        let sql = sql.push(" WHERE b.agency_id = ").bind(agency).push(" AND b.email_key IN ").list(keys.iter().copied());
-        let sql = sql
-            .push(NOBODYS)
-            .push(" UNION SELECT u.email_key FROM blocks b")
-            .push(DECIDERS)
-            .push(" WHERE b.agency_id = ")
-            .bind(agency);
-        let sql = sql.push(" AND u.email_key IN ").list(keys.iter().copied());
-        silenced.extend(sql.all(tx.db(), |row| row.try_get_by_index::<String>(0)).await?);
-    }
-    Ok(silenced)
+    let sql = Sql::new("SELECT b.email_key FROM blocks b JOIN accounts a ON a.id = b.account_id AND a.status = 'active'");
+    let sql = sql.push(" WHERE b.email_key IS NOT NULL AND b.agency_id = ").bind(agency).push(NOBODYS);
+    let sql = sql.push(" UNION SELECT u.email_key FROM blocks b").push(DECIDERS).push(" WHERE b.agency_id = ").bind(agency);
+    let silenced: HashSet<String> = sql.all(tx.db(), |row| row.try_get_by_index(0)).await?.into_iter().collect();
+    Ok(keys.into_iter().filter(|key| silenced.contains(*key)).map(str::to_owned).collect())
 }
 
 /// Hears nothing any more of what an agency asks: the one of a request to oneself, or of a connection of the account.

@@ -1,8 +1,8 @@
 //! What happens on the client's side: approving, declining, changing the ceiling and the end; and ending it, from either side.
 
 use super::{
+    addressed::Addressed,
     ending::{consequences_of_one, end_by_itself, end_one, sides},
-    ops::Addressed,
     rules,
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) async fn peek(app: &App, tx: &Tx, named: &LinkOrId<ConnectionId>) -> 
 /// The logs that a change of a connection concerns: the agency's, the client's once known, and the addressed user's own (E1).
 pub(super) async fn logs(tx: &Tx, row: &connection::Model) -> Result<Vec<LogId>> {
     let addressed = Addressed::by(tx.db(), std::slice::from_ref(row)).await?;
-    Ok(sides(row).chain(addressed.logs()).collect())
+    Ok(sides(row).chain(addressed.user(row).map(LogId::from)).collect())
 }
 
 /// The request that is named, held and read again: of two who answer at once, the second sees what the first did.
@@ -154,12 +154,11 @@ async fn place_requester(tx: &Tx, row: &connection::Model, grant: Grant) -> Resu
     Ok(())
 }
 
-/// Tells the agency's Owner and the requester, if they are still of the agency (C6).
+/// Tells the agency's Owner, and the requester if they can still act in the agency (C6).
 async fn mail_agency(tx: &Tx, row: &connection::Model, kind: MailKind, event: EventId) -> Result<()> {
     let mut people = BTreeSet::from([owner_of(tx, row.agency_id).await?]);
-    if member_of(tx, row.agency_id, row.requested_by).await?.is_some() {
-        people.insert(row.requested_by);
-    }
+    let requester = member_of(tx, row.agency_id, row.requested_by).await?;
+    people.extend(requester.filter(|member| member.suspended_at.is_none()).map(|member| member.user_id));
     mail_users(tx, row, kind, event, people).await
 }
 

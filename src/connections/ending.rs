@@ -1,7 +1,10 @@
 //! What ends: one connection, by either side or by itself; one user's place on it; and all of an account's connections and pending
 //! requests when it leaves the stage, in a number of statements that does not grow with each (C9, C10, U11).
 
-use super::ops::{Addressed, expire, withdraw_all};
+use super::{
+    addressed::Addressed,
+    ops::{expire, withdraw_all},
+};
 use crate::{
     app::{Happening, Outgoing, Tx},
     consequences::{ConsequenceKind, Consequences},
@@ -169,7 +172,7 @@ impl Ending {
     /// Has the work run again when something else ends by now, whose log is not held.
     pub async fn is_still(&self, tx: &Tx) -> Result<()> {
         if Self::find(tx, self.account, self.sides).await? == *self {
-            return Ok(());
+            return self.addressed.hold(tx).await;
         }
         Err(Error::Contended(Fault::new("an account's connections changed while they ended")))
     }

@@ -1,5 +1,6 @@
 //! Connections: an agency asks, a client approves up to a level, the agency's people act in the client's account.
 
+pub mod addressed;
 pub mod api;
 pub mod block;
 pub mod decide;

@@ -2,6 +2,7 @@
 //! client's side is `decide`.
 
 use super::{
+    addressed::Addressed,
     block,
     ending::{As, Ending},
     rules,
@@ -19,13 +20,13 @@ use crate::{
     text::{self, Email},
 };
 use entity::{
-    ConnectionId, EventId, LogId, Moment, NodeId, UserId, UserLevel, account,
+    ConnectionId, EventId, LogId, Moment, NodeId, UserLevel, account,
     connection::{self, ConnectionStatus},
     event::EventKind,
     mail::MailKind,
 };
-use sea_orm::{ConnectionTrait, IntoActiveModel};
-use std::collections::{HashMap, HashSet};
+use sea_orm::IntoActiveModel;
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// What [`join_partner_program`], [`enable_client_access`] and [`disable_client_access`] ask for.
@@ -109,17 +110,19 @@ pub async fn request_client_access(
     input: Request,
 ) -> Result<(Vec<connection::Model>, Vec<UserError>)> {
     let addresses = text::addresses(&input.emails);
+    let here = caller.actor(app).await?.may(REQUEST_CLIENT_ACCESS)?.account.id;
     app.tx(async |tx| {
         // Read before the check only to know which logs to hold; nothing of it is told.
         let (emails, mut errors) = text::read_addresses(addresses.iter().take(text::ADDRESSES_MAX).cloned().collect());
-        let known = Addressed::find(tx.db(), emails.iter().map(|(_, email)| email.key.as_str()).collect()).await?;
-        let actor = tx.authorize(caller, REQUEST_CLIENT_ACCESS, known.logs().collect()).await?;
+        let asked = Addressed::find(tx.db(), emails.iter().map(|(_, email)| (here, email.key.as_str())).collect()).await?;
+        let actor = tx.authorize(caller, REQUEST_CLIENT_ACCESS, asked.logs().collect()).await?;
+        asked.hold(tx).await?;
         needs_verified_email(&actor.user)?;
         rules::may_ask(&actor.seat()?.account)?;
         input.level.map_or(Ok(()), assignable)?;
         let message = text::message(input.message.as_deref(), "message")?;
         text::some_addresses(addresses.len())?;
-        let mut desk = Desk::open(app, tx, &actor.seat()?.account, &emails).await?;
+        let mut desk = Desk::open(app, tx, &actor, &emails).await?;
         let mut requests = Vec::new();
         for (place, email) in emails {
             match desk.admit(&email) {
@@ -131,47 +134,11 @@ pub async fn request_client_access(
                 Err(error) => errors.push((place, error.at(["emails".to_owned(), place.to_string()]).value(email.address))),
             }
         }
-        send(tx, &actor, &requests, &known).await?;
+        send(tx, &actor, &requests, &asked).await?;
         errors.sort_by_key(|(place, _)| *place);
         Ok((requests, errors.into_iter().map(|(_, error)| error).collect()))
     })
     .await
-}
-
-/// The users whose verified addresses were asked: what concerns the address concerns their own log (E1).
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Addressed(HashMap<String, UserId>);
-
-impl Addressed {
-    /// Those of these addresses.
-    async fn find(db: &impl ConnectionTrait, keys: Vec<&str>) -> Result<Self> {
-        let mut found = HashMap::new();
-        for keys in keys.chunks(ROWS_PER_STATEMENT) {
-            let sql = Sql::new("SELECT email_key, id FROM users WHERE email_verified_at IS NOT NULL AND email_key IN ");
-            let sql = sql.list(keys.iter().copied());
-            found.extend(sql.all(db, |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?);
-        }
-        Ok(Self(found))
-    }
-
-    /// Those of these requests.
-    pub async fn by(db: &impl ConnectionTrait, rows: &[connection::Model]) -> Result<Self> {
-        Self::find(db, rows.iter().filter(|row| !row.silenced).map(|row| row.client_email_key.as_str()).collect()).await
-    }
-
-    fn user(&self, row: &connection::Model) -> Option<UserId> {
-        self.0.get(&row.client_email_key).copied().filter(|_| !row.silenced)
-    }
-
-    /// The logs that hear of a request before it is approved: the agency's and the addressed user's, unless the client blocks it.
-    fn hear_of(&self, row: &connection::Model) -> impl Iterator<Item = LogId> + use<> {
-        [Some(row.agency_id.into()), self.user(row).map(LogId::from)].into_iter().flatten()
-    }
-
-    /// The users' logs.
-    pub fn logs(&self) -> impl Iterator<Item = LogId> {
-        self.0.values().copied().map(LogId::from)
-    }
 }
 
 /// What decides over each address of a call, kept up to date from one to the next.
@@ -184,7 +151,8 @@ struct Desk {
 }
 
 impl Desk {
-    async fn open(app: &App, tx: &Tx, agency: &account::Model, emails: &[(usize, Email)]) -> Result<Self> {
+    async fn open(app: &App, tx: &Tx, actor: &Actor, emails: &[(usize, Email)]) -> Result<Self> {
+        let agency = &actor.seat()?.account;
         let pending = select::<connection::Entity>("c").push(" WHERE c.status = 'pending' AND c.agency_id = ").bind(agency.id);
         let pending = pending.push(" AND c.client_email_key IN ").list(emails.iter().map(|(_, email)| email.key.as_str()));
         let pending: Vec<connection::Model> = pending.all(tx.db(), model("c")).await?;
@@ -192,14 +160,15 @@ impl Desk {
         let (expired, requested): (Vec<_>, Vec<_>) =
             pending.into_iter().partition(|row| row.status_at(tx.now()) == ConnectionStatus::Expired);
         expire(tx, &expired).await?;
-        let day =
-            Rolling::read(tx.db(), Counted::ClientRequests, agency.id, app.config.client_requests_per_day, tx.now()).await?;
+        let (limit, now) = (app.config.client_requests_per_day, tx.now());
+        let day = Rolling::read(tx.db(), Counted::ClientRequests(agency.id), limit, now).await?;
+        let day = day.stricter(Rolling::read(tx.db(), Counted::RequestsBy(actor.user.id), limit, now).await?, now);
         let silenced = block::silenced(tx, agency.id, emails.iter().map(|(_, email)| email.key.as_str()).collect()).await?;
         Ok(Self {
             requested: requested.into_iter().map(|row| row.client_email_key).collect(),
             silenced,
             quota: day.left(),
-            frees_at: day.next_free(tx.now()),
+            frees_at: day.next_free(now),
         })
     }
 
@@ -208,7 +177,7 @@ impl Desk {
             return Err(UserError::new(UserErrorCode::AlreadyRequested, "There is a pending request to this address already."));
         }
         if self.quota == 0 {
-            let why = "The agency has asked for as many client accounts as it may in 24 hours.";
+            let why = "You or the agency requested access to as many client accounts as possible in 24 hours. Try again later.";
             return Err(UserError::new(UserErrorCode::DailyLimitReached, why).retry_at(self.frees_at));
         }
         self.requested.insert(email.key.clone());
@@ -260,7 +229,7 @@ async fn send(tx: &Tx, actor: &Actor, requests: &[connection::Model], addressed:
 fn letter<'a>(row: &'a connection::Model, event: EventId, addressed: &Addressed) -> Outgoing<'a> {
     let to = (row.client_email.as_str(), row.client_email_key.as_str());
     // Whoever it would go to: it is theirs even if it never leaves.
-    let user = addressed.0.get(&row.client_email_key).copied();
+    let user = addressed.owner_of(&row.client_email_key);
     Outgoing { kind: MailKind::AccessRequest, event, subject: row.id.0, version: row.version, to, user }
 }
 
@@ -268,9 +237,9 @@ fn letter<'a>(row: &'a connection::Model, event: EventId, addressed: &Addressed)
 async fn own(tx: &Tx, caller: &Caller, id: ConnectionId) -> Result<(Actor, connection::Model)> {
     let find = || by_id::<connection::Entity>(tx.db(), id);
     let peeked = find().await?;
-    let keys = peeked.iter().map(|row| row.client_email_key.as_str()).collect();
-    let addressed = Addressed::find(tx.db(), keys).await?;
+    let addressed = Addressed::by(tx.db(), peeked.as_slice()).await?;
     let actor = tx.authorize(caller, REQUEST_CLIENT_ACCESS, addressed.logs().collect()).await?;
+    addressed.hold(tx).await?;
     let here = actor.seat()?.account.id;
     let unknown = || UserError::new(UserErrorCode::NotFound, "There is no such request of this account.").at(["connectionId"]);
     Ok((actor, find().await?.filter(|row| row.agency_id == here).ok_or_else(unknown)?))
@@ -285,9 +254,8 @@ pub async fn resend_client_request(
 ) -> Result<Outcome<connection::Model>> {
     app.tx(async |tx| {
         let (actor, row) = own(tx, caller, id).await?;
-        let agency = &actor.seat()?.account;
         needs_verified_email(&actor.user)?;
-        rules::may_ask(agency)?;
+        rules::may_ask(&actor.seat()?.account)?;
         rules::resendable(&row, tx.now())?;
         if row.client_email.is_empty() {
             let why = "The person whom it was sent to is gone. Ask another address.";
@@ -297,7 +265,7 @@ pub async fn resend_client_request(
         not_too_soon(app, tx, (MailKind::AccessRequest, id.0), standing.then_some(row.sent_at), "connectionId").await?;
         let email = Email { address: row.client_email.clone(), key: row.client_email_key.clone() };
         // Writes down that it has expired, if nobody has yet; it uses no second place of the day.
-        let mut desk = Desk::open(app, tx, agency, std::slice::from_ref(&(0, email.clone()))).await?;
+        let mut desk = Desk::open(app, tx, &actor, std::slice::from_ref(&(0, email.clone()))).await?;
         if !standing {
             desk.quota = u32::MAX;
             desk.admit(&email).map_err(|error| error.at(["connectionId"]))?;
@@ -310,7 +278,7 @@ pub async fn resend_client_request(
         let sql = sql.bind(silenced).push(", sent_at = ").bind(tx.now()).push(", expires_at = ");
         sql.bind(tx.now() + app.config.request_ttl).push(" WHERE id = ").bind(id).run(tx.db()).await?;
         let row = connection::Model { version: row.version + 1, silenced, ..row };
-        let addressed = Addressed::find(tx.db(), vec![row.client_email_key.as_str()]).await?;
+        let addressed = Addressed::by(tx.db(), std::slice::from_ref(&row)).await?;
         let event = tx.append(actor.did(EventKind::ClientAccessResent, id.0), addressed.hear_of(&row));
         tx.mail(&[letter(&row, event, &addressed)]).await?;
         found(tx, id).await.map(Outcome::Done)
@@ -349,6 +317,7 @@ pub async fn withdraw_all(tx: &Tx, rows: &[connection::Model], did: &impl Fn(Eve
         let sql = sql.bind(tx.now()).push(" WHERE status = 'pending' AND id IN ").list(rows.iter().map(|row| row.id));
         sql.run(tx.db()).await?;
         let addressed = Addressed::by(tx.db(), rows).await?;
+        addressed.make_decoys(tx).await?;
         for row in rows {
             tx.append(did(EventKind::ClientAccessCanceled, row.id.0), addressed.hear_of(row));
         }
@@ -362,6 +331,7 @@ pub async fn expire(tx: &Tx, rows: &[connection::Model]) -> Result<()> {
         let sql = Sql::new("UPDATE connections SET status = 'expired', decided_at = expires_at WHERE id IN ");
         sql.list(rows.iter().map(|row| row.id)).run(tx.db()).await?;
         let addressed = Addressed::by(tx.db(), rows).await?;
+        addressed.make_decoys(tx).await?;
         for row in rows {
             tx.append(Happening::by_itself(EventKind::ClientAccessExpired, row.id.0), addressed.hear_of(row));
         }

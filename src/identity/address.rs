@@ -205,7 +205,7 @@ pub async fn resend_verification(app: &App, caller: &Caller) -> Result<()> {
         }
         not_too_soon(tx, user.id, app.config.resend_interval).await?;
         let event = tx.append(actor.did(EventKind::VerificationResent, user.id.0), [user.id.into()]);
-        send_link(tx, user, event).await
+        send_link(tx, caller, user, event).await
     })
     .await
 }
@@ -229,7 +229,7 @@ pub async fn change_email(app: &App, caller: &Caller, email: &str) -> Result<use
         let event = tx.append(actor.did(EventKind::EmailChangeRequested, user.id.0), [user.id.into()]);
         let user = find_user(tx, user.id).await?;
         if pending.is_some() || user.email_verified_at.is_none() {
-            send_link(tx, &user, event).await?;
+            send_link(tx, caller, &user, event).await?;
         }
         // An address that is not verified may be a stranger's, who must not decide over this login.
         if pending.is_some() && user.email_verified_at.is_some() {
@@ -281,11 +281,11 @@ pub(super) async fn address_of_link(app: &App, token: &str) -> Result<Option<Ema
 }
 
 /// Puts a link into the outbox that verifies the address which is to be verified.
-pub async fn send_link(tx: &Tx, user: &user::Model, event: entity::EventId) -> Result<()> {
+pub async fn send_link(tx: &Tx, caller: &Caller, user: &user::Model, event: entity::EventId) -> Result<()> {
     let pending = user.pending_email.as_deref().zip(user.pending_email_key.as_deref());
     let to = pending.unwrap_or((&user.email, &user.email_key));
     let link = Outgoing { to, version: user.email_version, ..Outgoing::to_user(user, MailKind::VerifyEmail, event, user.id.0) };
-    tx.mail(&[link]).await
+    tx.mail_link(caller.address(), link).await
 }
 
 /// Refuses a link so soon after the last one, or the sixth in a day.

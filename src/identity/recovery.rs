@@ -14,12 +14,19 @@ use crate::{
     app::{App, Happening, Outgoing, Tx},
     db::{Sql, by_id, model, select},
     error::{Result, UserError, UserErrorCode},
+    events::security::NewSecurityEvent,
     grants::FRESH,
     keys::{Keys, Purpose},
     text,
 };
 use chrono::TimeDelta;
-use entity::{Moment, SessionId, UserId, event::EventKind, mail::MailKind, user};
+use entity::{
+    Moment, SessionId, UserId,
+    event::EventKind,
+    mail::MailKind,
+    security_event::{SecurityEventKind, SecurityOutcome},
+    user,
+};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
@@ -52,11 +59,15 @@ pub async fn request_reset(app: &App, caller: &Caller, named: ResetFor<'_>) -> R
         let find = select::<user::Entity>("u").push(" WHERE u.email_key = ").bind(email.key.as_str());
         let user: Option<user::Model> = find.one(tx.db(), model("u")).await?;
         let (subject, version) = user.as_ref().map_or((tx.id::<Uuid>(), 0), |user| (user.id.0, user.reset_version));
-        let event =
-            tx.append(Happening::by_itself(EventKind::PasswordResetRequested, subject), user.as_ref().map(|user| user.id.into()));
+        // In no log, so that a user's log does not cost more than nobody's. The user sees it among the security events.
+        let event = tx.append(Happening::by_itself(EventKind::PasswordResetRequested, subject), None);
         let to = user.as_ref().map_or((email.address.as_str(), email.key.as_str()), |user| (&user.email, &user.email_key));
         let user = user.as_ref().map(|user| user.id);
-        tx.mail(&[Outgoing { kind: MailKind::ResetPassword, event, subject, version, to, user }]).await
+        if let Some(user) = user {
+            let requested = NewSecurityEvent::new(SecurityEventKind::PasswordResetRequested, SecurityOutcome::Success);
+            tx.note(requested.of_user(user));
+        }
+        tx.mail_link(caller.address(), Outgoing { kind: MailKind::ResetPassword, event, subject, version, to, user }).await
     });
     let done = done.await;
     sleep_until(answered_at).await;

@@ -312,11 +312,13 @@ impl SecurityMutation {
         answer(revoked.map(|()| RevokeOtherSessions { revoked: true }))
     }
 
-    /// Sends a link to choose a new password. Public. The response is the same whether or not the address belongs to a user.
+    /// Sends a link to choose a new password. Public. The response and its time are the same whether or not the address belongs to a
+    /// user.
     ///
     /// For a user who never verified the address, the reset also removes everything that was set up before; see `resetPassword`.
     ///
-    /// Errors: `BAD_REQUEST` unless exactly one of `email` and `token` is given, `RATE_LIMITED`.
+    /// Errors: `BAD_REQUEST` unless exactly one of `email` and `token` is given; `RATE_LIMITED` with `retryAfter` when this mailbox got
+    /// too many links, or this client network requested too many.
     async fn request_password_reset(
         &self,
         ctx: &Context<'_>,

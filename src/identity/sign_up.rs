@@ -66,7 +66,7 @@ pub async fn sign_up(app: &App, caller: &Caller, input: SignUp) -> Result<Signed
             Some(invitation) => Some(invitations::ops::join(tx, &user, invitation, "invitationToken").await?),
             None => Some(accounts::ops::open(tx, &user, &account_name).await?),
         };
-        send_link(tx, &user, event).await?;
+        send_link(tx, caller, &user, event).await?;
         begin_session(app, tx, user, seat, Start { device: &input.device, proved: &[Method::Password] }).await
     })
     .await

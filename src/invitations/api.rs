@@ -301,11 +301,18 @@ pub struct InvitationsMutation;
 #[guarded(elsewhere)]
 #[Object(serial)]
 impl InvitationsMutation {
-    /// Invites people to the account by e-mail, at one level. Each address is handled separately: an error of one does not stop the
-    /// others. Inviting at Admin requires recent authentication (`reauthenticate`), and is never possible with an API key. When an
-    /// Admin joins, the Owner and all Admins are e-mailed. Errors: `EMAIL_NOT_VERIFIED`, `LEVEL_NOT_ASSIGNABLE`,
-    /// `LEVEL_NOT_IN_PLAN`, `INVALID`; for an address: `INVALID`, `ALREADY_A_USER`, `ALREADY_INVITED`, `NO_SEATS_LEFT`,
-    /// `DAILY_LIMIT_REACHED`.
+    /// Invites people to the account by e-mail. Each address is handled separately, so that an error with one does not affect the
+    /// others. Requires a verified address.
+    ///
+    /// In any 24 hours, an account invites at most 25 new users. An address (without its `+tag`) gets at most 6 e-mails with
+    /// invitations and requests from one user and 20 from all, and one user causes at most 100 e-mails to others. An invitation past a
+    /// limit on e-mails is created, and its `delivery` is `FAILED` with the reason. See `resendInvitation`.
+    ///
+    /// Inviting at Admin requires recent authentication (`reauthenticate`), and is never possible with an API key. When an Admin joins,
+    /// the Owner and all Admins are e-mailed.
+    ///
+    /// Errors: `INVALID`, `EMAIL_NOT_VERIFIED`, `LEVEL_NOT_ASSIGNABLE`, `LEVEL_NOT_IN_PLAN`, `NO_SEATS_LEFT`, `ALREADY_A_USER`,
+    /// `ALREADY_INVITED`, `DAILY_LIMIT_REACHED` with `retryAt`.
     #[needs(ops::INVITE_USERS)]
     async fn invite_users(&self, ctx: &Context<'_>, input: InviteUsersInput) -> Answer<InviteUsers> {
         let InviteUsersInput { emails, level, message } = input;

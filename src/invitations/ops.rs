@@ -86,7 +86,7 @@ impl Desk {
             pending.into_iter().partition(|row| row.status_at(tx.now()) == InvitationStatus::Expired);
         expire(tx, &expired).await?;
         let seats = accounts::ops::seats_left(tx, account).await?;
-        let day = Rolling::read(tx.db(), Counted::Invitations, account.id, app.config.invitations_per_day, tx.now()).await?;
+        let day = Rolling::read(tx.db(), Counted::Invitations(account.id), app.config.invitations_per_day, tx.now()).await?;
         Ok(Self {
             users: users.into_iter().collect(),
             invited: invited.into_iter().map(|row| row.email_key).collect(),

@@ -23,7 +23,7 @@ pub struct Delivery {
     at: Moment,
     /// How often it was tried.
     attempts: i32,
-    /// The mail server's answer, when it failed, or while it will be tried again.
+    /// The mail server's answer, or which limit the e-mail is past. Null when the e-mail was sent, or was not tried yet.
     detail: Option<String>,
 }
 

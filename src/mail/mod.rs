@@ -1,5 +1,5 @@
 //! E-mail: readers of the event log, like subscriptions are. An operation puts a row into the outbox in its own transaction;
-//! [`outbox`] sends it after the commit, at least once, through the [`transport`]; [`letter`] has the words.
+//! [`outbox`] sends it after the commit, at least once, through the [`transport`]; [`letter`] has the words, [`quota`] the limits.
 
 mod alert;
 pub mod compose;
@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod letter;
 pub mod mailbox;
 pub mod outbox;
+pub mod quota;
 pub mod transport;
 
 use self::transport::Transport;

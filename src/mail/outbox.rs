@@ -9,10 +9,9 @@ use super::{
     transport::{Envelope, Outcome},
 };
 use crate::{
-    app::{App, Outgoing, Tx},
-    db::{Sql, by_id, hold_texts, model, select},
+    app::App,
+    db::{Sql, by_id, model, select},
     error::Result,
-    limits::DAY,
 };
 use chrono::TimeDelta;
 use entity::{
@@ -20,7 +19,7 @@ use entity::{
     mail::{self, DeliveryStatus, MailKind},
 };
 use futures_util::{StreamExt, stream};
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 /// How many are sent at once.
@@ -31,83 +30,6 @@ const CLAIM: TimeDelta = TimeDelta::seconds(60);
 const TRIES: i32 = 12;
 /// How long the worker sleeps when nothing rings.
 const IDLE: Duration = Duration::from_secs(5);
-/// How many invitations and requests an address gets in 24 hours, from all accounts together (I8).
-pub const PER_ADDRESS: usize = 10;
-
-/// What strangers can make us send, which is counted by address.
-struct Unasked {
-    kinds: &'static [MailKind],
-    /// How many an address gets in so long.
-    limit: usize,
-    time: TimeDelta,
-    /// Why one past that is not sent.
-    reason: &'static str,
-}
-
-const UNASKED: [Unasked; 4] = [
-    Unasked {
-        kinds: &[MailKind::Invitation, MailKind::AccessRequest],
-        limit: PER_ADDRESS,
-        time: DAY,
-        reason: "Not sent: this address gets 10 invitations and requests in 24 hours at most, from all accounts together.",
-    },
-    Unasked {
-        kinds: &[MailKind::VerifyEmail],
-        limit: 10,
-        time: DAY,
-        reason: "Not sent: this address gets 10 links to verify it in 24 hours at most.",
-    },
-    // Few, and soon again: whoever uses them up keeps nobody from a new password for long.
-    Unasked {
-        kinds: &[MailKind::ResetPassword],
-        limit: 5,
-        time: TimeDelta::hours(1),
-        reason: "Not sent: this address gets 5 links to a new password in an hour at most.",
-    },
-    // A link works for longer than this, so that nobody who uses these up leaves the user without one.
-    Unasked {
-        kinds: &[MailKind::SignInLink],
-        limit: 2,
-        time: TimeDelta::minutes(10),
-        reason: "Not sent: this address gets 2 sign-in links in 10 minutes at most. The latest one still works.",
-    },
-];
-
-/// Of these mails, why they are not sent, by their place: those that are past the limit of their address (I8).
-pub(crate) async fn past_limit(tx: &Tx, mails: &[Outgoing<'_>]) -> Result<Vec<Option<&'static str>>> {
-    let mut past = vec![None; mails.len()];
-    for unasked in &UNASKED {
-        let these = || mails.iter().enumerate().filter(|(_, mail)| unasked.kinds.contains(&mail.kind));
-        if these().next().is_none() {
-            continue;
-        }
-        let mut sent = unasked.sent(tx, these().map(|(_, mail)| mail.to.1).collect()).await?;
-        for (place, mail) in these() {
-            let count = sent.entry(mail.to.1.to_owned()).or_default();
-            *count += 1;
-            if usize::try_from(*count).is_ok_and(|count| count > unasked.limit) {
-                past[place] = Some(unasked.reason);
-            }
-        }
-    }
-    Ok(past)
-}
-
-impl Unasked {
-    /// How many each of these addresses got. They are held, so that no two count the same.
-    async fn sent(&self, tx: &Tx, keys: Vec<&str>) -> Result<HashMap<String, i64>> {
-        hold_texts(tx.db(), keys.iter().copied()).await?;
-        let sql = Sql::new("SELECT to_email_key, count(*) FROM mails WHERE kind IN ").list(self.kinds.iter().copied());
-        let sql =
-            sql.push(" AND to_email_key IN ").list(keys).push(" AND (status <> 'failed' OR attempts > 0) AND created_at > ");
-        // What a client blocks is not sent, and takes nobody's place.
-        let sql = sql.bind(tx.now() - self.time);
-        let sql = sql.push(" AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = mails.subject_id AND c.silenced)");
-        let sql = sql.push(" GROUP BY to_email_key");
-        Ok(sql.all(tx.db(), |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).await?.into_iter().collect())
-    }
-}
-
 /// Sends what is due until the server stops.
 pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
     while !*shutdown.borrow() {
@@ -207,7 +129,9 @@ const FORGOTTEN_AT_ONCE: u64 = 500;
 /// attempts stay; a mail server's answer goes where it may name the address.
 pub async fn forget_addresses(app: &App) -> Result<()> {
     loop {
-        let sql = Sql::new("UPDATE mails SET to_email = '', to_email_key = '', detail = CASE WHEN detail LIKE '%@%' THEN ");
+        let sql = Sql::new(
+            "UPDATE mails SET to_email = '', to_email_key = '', mailbox = '', sender = NULL, detail = CASE WHEN detail LIKE '%@%' THEN ",
+        );
         let sql = sql.bind("The mail server's answer is not kept for longer than 7 days.");
         let sql =
             sql.push(" ELSE detail END WHERE id IN (SELECT id FROM mails WHERE to_email <> '' AND status <> 'queued' AND at <= ");

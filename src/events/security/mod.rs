@@ -260,11 +260,10 @@ pub fn of_change(event: &event::Model, logs: impl Iterator<Item = LogId>) -> Opt
         EventKind::SignedOut | EventKind::SessionRevoked => (Kind::SessionEnded, true),
         EventKind::OtherSessionsRevoked | EventKind::PasswordChanged => (Kind::OtherSessionsEnded, false),
         EventKind::RefreshTokenReused => (Kind::RefreshTokenReused, true),
-        EventKind::PasswordResetRequested => (Kind::PasswordResetRequested, false),
         EventKind::PasswordReset => (Kind::PasswordReset, false),
         _ => return None,
     };
-    // All of these are in the log of one user. A reset that was requested for an unknown address is in none.
+    // All of these are in the log of one user.
     let user = logs.last().map(|log| UserId(log.0))?;
     let outcome = if kind == Kind::RefreshTokenReused { SecurityOutcome::Denied } else { SecurityOutcome::Success };
     let session = session.then_some(SessionId(event.subject_id));
