@@ -223,6 +223,9 @@ async fn threat_80_no_chosen_text_to_an_unverified_address(app: &TestApp) {
     let connection = agency.connect(&client, "VIEWER").await;
     let invitation =
         agency.invite(&["victim@x.example"], "VIEWER").await.payload()["invitations"][0]["id"].as_str().unwrap().to_owned();
+    // A user of the agency hears of its connections.
+    let join = "mutation($t: String!) { acceptInvitation(input: {token: $t}) { level userErrors { code } } }";
+    phisher_here.ask(join, json!({ "t": app.token_to("victim@x.example", "invitation").await })).await.ok();
     let session = phisher_here.ask("{ viewer { sessions { id } } }", Value::Null).await.payload()["sessions"][0]["id"].clone();
     let account = phisher_here.account.parse::<AccountId>().unwrap();
     let user = phisher_here.id.parse::<UserId>().unwrap();

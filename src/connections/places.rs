@@ -6,7 +6,7 @@ use super::{
     rules,
 };
 use crate::{
-    actor::{Actor, Caller},
+    actor::{Actor, Caller, member_of},
     app::{App, Outgoing, Tx},
     consequences::{ConsequenceKind, Consequences, Outcome},
     db::{Sql, by_id, model, select},
@@ -218,7 +218,9 @@ pub async fn remove_client_user(
         leaving.forget(tx).await?;
         let removed = actor.did(EventKind::ClientUserRemoved, id.0).from(user.to_string());
         let event = tx.append(removed, sides(&connection));
-        if user != actor.user.id && !leaving.is_owner(tx).await? {
+        // A user who is suspended in the agency could not act there anyway.
+        let acts = member_of(tx, connection.agency_id, user).await?.is_some_and(|member| member.suspended_at.is_none());
+        if acts && user != actor.user.id && !leaving.is_owner(tx).await? {
             let former = find_user(tx, user).await?;
             tx.mail(&[Outgoing::to_user(&former, MailKind::AccessRevoked, event, user.0)]).await?;
         }

@@ -190,6 +190,9 @@ async fn notice(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
     let (title, what) = match event.kind {
         EventKind::InvitationDeclined => {
             let Some(row) = by_id::<invitation::Entity>(app.reader(), event.subject_id).await? else { return Ok(None) };
+            if !acts_in_one_of(app, mail, [Some(row.account_id), None]).await? {
+                return Ok(None);
+            }
             let account = account_name(app, row.account_id).await?;
             ("Your invitation was declined", format!("{} declined your invitation to {account}.", row.email))
         }
@@ -318,6 +321,14 @@ async fn api_keys(app: &App, user: &user::Model, deleted: Option<&str>) -> Resul
     Ok(format!("Your API keys are still valid: {}. Delete those that you don't trust.", named.join("; ")))
 }
 
+/// Whether the recipient can still act in one of these accounts as its user. An e-mail may wait for hours, and what happens in an
+/// account is not for a user who was suspended or revoked meanwhile.
+async fn acts_in_one_of(app: &App, mail: &mail::Model, accounts: [Option<AccountId>; 2]) -> Result<bool> {
+    let sql = Sql::new("SELECT count(*) FROM members m JOIN accounts a ON a.id = m.account_id AND a.status = 'active'");
+    let sql = sql.push(" WHERE m.suspended_at IS NULL AND m.user_id = ").bind(mail.user_id).push(" AND m.account_id IN ");
+    Ok(sql.list(accounts.into_iter().flatten()).count(app.reader()).await? > 0)
+}
+
 async fn is_colleague(app: &App, account: AccountId, user: Option<UserId>) -> Result<bool> {
     let sql = Sql::new("SELECT count(*) FROM members WHERE account_id = ").bind(account).push(" AND user_id = ").bind(user);
     Ok(sql.count(app.reader()).await? > 0)
@@ -342,6 +353,9 @@ async fn invitation(app: &App, mail: &mail::Model) -> Result<Linked> {
 
 async fn accepted_by_another(app: &App, mail: &mail::Model) -> Result<Option<Letter>> {
     let Some(row) = by_id::<invitation::Entity>(app.reader(), mail.subject_id).await? else { return Ok(None) };
+    if !acts_in_one_of(app, mail, [Some(row.account_id), None]).await? {
+        return Ok(None);
+    }
     Ok(Some(Letter::InvitationAcceptedByAnother {
         account: account_name(app, row.account_id).await?,
         joiner: user_name(app, row.accepted_by).await?,
@@ -397,6 +411,9 @@ async fn about_connection(app: &App, mail: &mail::Model) -> Result<Option<Letter
     let sql = sql.push(" ON c.id = e.subject_id WHERE e.id = ").bind(mail.event_id);
     let read = |row: &sea_orm::QueryResult| Ok((model::<event::Model>("e")(row)?, model::<connection::Model>("c")(row)?));
     let Some((event, row)) = sql.one(app.reader(), read).await? else { return Ok(None) };
+    if !acts_in_one_of(app, mail, [Some(row.agency_id), row.client_id]).await? {
+        return Ok(None);
+    }
     let agency = account_name(app, row.agency_id).await?;
     let level = row.level.or(row.requested_level).map_or("any level", UserLevel::title);
     if mail.kind == MailKind::AccessDeclined {
