@@ -197,7 +197,7 @@ impl Account {
         Ok(api_keys::list(ctx, self.row.id, &page).await?)
     }
 
-    /// What happened in the account, newest first.
+    /// What happened in the account, newest first. It contains every change; for who tried what, from where, see `securityEvents`.
     #[needs(ViewAuditLog)]
     #[graphql(complexity = "crate::api::page_cost(first.or(last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's own, as the schema names them")]

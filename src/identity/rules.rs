@@ -242,6 +242,9 @@ mod tests {
         assert_eq!(web(Some(safari)), "Safari on iPhone");
         assert_eq!((web(Some("curl/8.0")), web(None)), ("curl".to_owned(), "an unknown program".to_owned()));
         assert_eq!(device_name(SessionClient::Ios, Some("Keyholder/1.0")), "the app on iOS");
+        // In e-mails a program never chooses the words.
+        assert_eq!(known_device(SessionClient::Web, Some("URGENT/1.0 (call us)")), None);
+        assert_eq!(known_device(SessionClient::Web, Some("URGENT Firefox/1.0 Linux")).as_deref(), Some("Firefox on Linux"));
     }
 
     /// U3: a minute after the latest, and five in a day.

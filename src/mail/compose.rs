@@ -139,7 +139,7 @@ async fn stop_email_change(app: &App, mail: &mail::Model) -> Result<Linked> {
     let user = by_id::<user::Entity>(app.reader(), mail.subject_id).await?;
     let stands = |user: &user::Model| user.email_verified_at.is_some() && user.email_version == mail.version;
     let Some(user) = user.filter(stands) else { return Ok(None) };
-    let Some(new_address) = user.pending_email else { return Ok(None) };
+    let Some(new_address) = user.pending_email.as_deref().map(text::with_ascii_domain) else { return Ok(None) };
     let expires_at = mail.created_at + VERIFICATION_TTL;
     let token = app.keys.timed_link(Purpose::StopEmailChange, user.id.0, mail.version, expires_at);
     let letter = Letter::StopEmailChange { new_address, link: link(app, "stop-change", &token), expires_at };
@@ -439,4 +439,18 @@ async fn about_connection(app: &App, mail: &mail::Model) -> Result<Option<Letter
     };
     let (account, other_account) = if to_agency { (agency, client) } else { (client, agency) };
     Ok(Some(Letter::ConnectionEnded { by, account, other_account }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    /// I1: whoever has the login recognizes it, and nobody else learns the address.
+    #[test]
+    fn i1_a_masked_address() {
+        assert_eq!(masked("kim.long@example.com"), "k***@example.com");
+        assert_eq!(masked("k@example.com"), "k***@example.com");
+        assert_eq!(masked("\u{e9}va@xn--bcher-kva.example"), "\u{e9}***@xn--bcher-kva.example");
+        assert_eq!(masked("\"a@b\"@example.com"), "\"***@example.com");
+    }
 }

@@ -31,7 +31,7 @@ pub enum Class {
 pub fn class(kind: MailKind) -> Class {
     match kind {
         MailKind::Invitation | MailKind::AccessRequest => Class::Letter,
-        MailKind::VerifyEmail | MailKind::ResetPassword => Class::Link,
+        MailKind::VerifyEmail | MailKind::ResetPassword | MailKind::SignInLink => Class::Link,
         MailKind::InvitationDeclined
         | MailKind::InvitationAcceptedByAnother
         | MailKind::AccessApproved
@@ -47,7 +47,13 @@ pub fn class(kind: MailKind) -> Class {
         | MailKind::ApiKeyCreated
         | MailKind::OwnershipTransferred
         | MailKind::AccountClosed
-        | MailKind::AccessRevoked => Class::Notice,
+        | MailKind::AccessRevoked
+        | MailKind::TwoFactorCodesFailed
+        | MailKind::SessionsRevoked
+        | MailKind::AdminAdded
+        | MailKind::AgencyAdminAdded
+        | MailKind::TwoFactorRelaxed
+        | MailKind::OwnershipTransferUndone => Class::Notice,
     }
 }
 
