@@ -4,14 +4,21 @@ use crate::{
     on_both_databases,
     process::{Process, keyholder, said},
     support::{
-        Heard, Place, SECRET, TestApp, eventually,
+        Heard, PATIENCE, Place, SECRET, TestApp, eventually,
         people::PASSWORD,
         smtp::SmtpServer,
         socket::{CONNECTIONS, Socket},
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 /// A password that nobody has, in one place each, so that a leak names its place.
 fn canary(place: &str) -> String {
@@ -146,26 +153,51 @@ async fn threat_84_the_servers_own_parts_are_logged_as_asked(place: Place) {
     place.remove().await;
 }
 
+/// The Ed25519 public key of a seed of zeros.
+const PUBLIC_OF_ZEROS: [u8; 32] = [
+    0x3b, 0x6a, 0x27, 0xbc, 0xce, 0xb6, 0xa4, 0x2d, 0x62, 0xa3, 0xa8, 0xd0, 0x2a, 0x6f, 0x0d, 0x73, 0x65, 0x32, 0x15, 0x77, 0x1d,
+    0xe2, 0x43, 0xa6, 0x3a, 0xc0, 0x48, 0xa1, 0x8b, 0x59, 0xda, 0x29,
+];
+
+/// What a server says that does not start. One that starts is stopped, and the test has failed.
+async fn refusal(command: &mut Command) -> String {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = async {
+        while child.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, ended).await.is_ok();
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(refused && !output.status.success(), "it started: {}", said(&output));
+    said(&output)
+}
+
 /// THREATS 86: a secret, a file with a secret or a key that can be guessed stops the start; the error says how to make another one.
 async fn threat_86_weak_secrets_and_keys_are_refused(place: Place) {
-    let refused = |env: &[(&str, &str)]| {
-        let output = keyholder(&place).args(["serve", "--dev", "--listen", "127.0.0.1:0"]).envs(env.iter().copied()).output();
-        let output = output.unwrap();
-        assert!(!output.status.success(), "{env:?}");
-        said(&output)
+    let refused = async |env: &[(&str, &str)]| {
+        let mut command = keyholder(&place);
+        command.args(["serve", "--dev", "--listen", "127.0.0.1:0"]).envs(env.iter().copied());
+        refusal(&mut command).await
     };
     for weak in ["x".repeat(40), "0123456789abcdef0123456789abcdef".to_owned(), "password-password-password-password".to_owned()]
     {
-        let why = refused(&[("KEYHOLDER_SECRET", &weak)]);
+        let why = refused(&[("KEYHOLDER_SECRET", &weak)]).await;
         assert!(why.contains("KEYHOLDER_SECRET") && why.contains("openssl rand -base64 32") && !why.contains(&weak), "{why}");
     }
     fs::write(place.directory().join("weak.secret"), "x".repeat(40)).unwrap();
-    let why = refused(&[("KEYHOLDER_SECRET", ""), ("DATABASE_URL", "sqlite://weak.db")]);
+    let why = refused(&[("KEYHOLDER_SECRET", ""), ("DATABASE_URL", "sqlite://weak.db")]).await;
     assert!(why.contains("weak.secret") && why.contains("remove the file"), "{why}");
-    // A seed of zeros, with and without its public key, as PKCS#8 has it.
-    let der = [&[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20][..], &[0; 32]].concat();
+    // A well-formed key whose seed is zeros, with the public key of that seed.
+    assert!(keyholder(&place).args(["keys", "rotate"]).output().unwrap().status.success());
+    let made = fs::read_dir(place.directory().join("keys")).unwrap().next().unwrap().unwrap().path();
+    let mut der = fs::read(made).unwrap();
+    der[16..48].fill(0);
+    let public = der.len() - PUBLIC_OF_ZEROS.len();
+    der[public..].copy_from_slice(&PUBLIC_OF_ZEROS);
     let zeros = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
-    let why = refused(&[("KEYHOLDER_KEYS", &format!("-----BEGIN PRIVATE KEY-----\n{zeros}\n-----END PRIVATE KEY-----"))]);
+    let why = refused(&[("KEYHOLDER_KEYS", &format!("-----BEGIN PRIVATE KEY-----\n{zeros}\n-----END PRIVATE KEY-----"))]).await;
     assert!(why.contains("number 1") && !why.contains(&zeros), "{why}");
     place.remove().await;
 }
