@@ -1,4 +1,4 @@
-// The pages that links in e-mails open, in a real browser: verifying an address, taking a login back, stopping a change, joining.
+// The pages that links in e-mails open, in a real browser: verifying an address, taking a login back, stopping a change, joining, undoing a transfer.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
@@ -101,4 +101,26 @@ test('an invited Admin joins with the verification, and only with the invited ad
   await verify.getByRole('button', { name: 'Verify my address' }).click();
   await says(verify, 'You have joined Bright Harbor Marketing as Admin.');
   assert.equal((await signIn('adam@links.example', MINE)).account.name, 'Bright Harbor Marketing');
+});
+
+test('an Owner undoes the transfer that an Admin made', async () => {
+  const owner = await server.signIn('grace@bright-harbor.example');
+  await server.ask('mutation { inviteUsers(input: {emails: ["bert@links.example"], level: ADMIN}) { userErrors { code } } }', owner);
+  const [, token] = (await mailed('bert@links.example', 'invitation')).match(/#token=(\S+)/);
+  await server.ask(`mutation { signUp(input: {email: "bert@links.example", password: "${MINE}", name: "Bert", invitationToken: "${token}"}) { user { id } userErrors { code } } }`);
+  const verify = await follow('bert@links.example', 'verify_email');
+  await verify.getByLabel('Password').fill(MINE);
+  await verify.getByRole('button', { name: 'Verify my address' }).click();
+  await says(verify, 'You have joined Bright Harbor Marketing as Admin.');
+  const admin = await server.signIn('daniel@bright-harbor.example');
+  const { account } = await server.ask('{ account { users(search: "bert") { nodes { user { id } } } } }', admin);
+  const [{ user }] = account.users.nodes;
+  const transfer = `mutation { transferOwnership(input: {userId: "${user.id}"}) { account { owner { id } } userErrors { code } } }`;
+  assert.equal((await server.ask(transfer, admin)).transferOwnership.account.owner.id, user.id);
+  const page = await follow('grace@bright-harbor.example', 'ownership_transferred');
+  assert.equal((await server.ask('{ viewer { level } }', owner)).viewer.level, 'ADMIN', 'opening a link changes nothing');
+  await page.getByRole('button', { name: 'Undo the transfer' }).click();
+  await says(page, 'You are the Owner of Bright Harbor Marketing again.');
+  assert.equal(page.url(), `${base}/undo-transfer`, 'the token is gone');
+  for (const [token, level] of [[owner, 'OWNER'], [admin, 'MANAGER']]) assert.equal((await server.ask('{ viewer { level } }', token)).viewer.level, level);
 });
