@@ -180,7 +180,7 @@ async fn u7_revoked_with_all_that_was_held(app: &TestApp) {
     assert_eq!(owner.log("USER_REVOKED").await[0]["summary"], "admin revoked manager's access to olga's account.");
     let there = client.log("CLIENT_USER_REMOVED").await;
     assert_eq!(there[0]["summary"], "manager of olga's account can't act in carl's account any more.");
-    assert_eq!(app.mails_to(&manager.email).await[0]["kind"], "access_revoked");
+    assert!(app.mails_to(&manager.email).await.iter().any(|mail| mail["kind"] == "access_revoked"));
     assert_eq!(admin.revoke(&manager.id).await.user_errors(), ["NOT_FOUND at userId"], "they are gone");
     // Invited again, they come back as anyone.
     owner.invite(&[&manager.email], "VIEWER").await.ok();

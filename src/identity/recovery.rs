@@ -173,10 +173,13 @@ async fn set_password(tx: &Tx, user: UserId, hash: &str) -> Result<()> {
     forget_change(tx, user).await
 }
 
+/// Before the number of API keys that were deleted, in the event of what deleted them.
+pub const DELETED_KEYS: &str = "API keys deleted: ";
+
 /// The event of a user who ends their sessions. The e-mail about it reads there how many API keys were deleted.
 fn ended(kind: EventKind, subject: Uuid, user: &user::Model, deleted: usize) -> Happening {
     let what = Happening::by(user.id, None, kind, subject);
-    if deleted > 0 { what.to(format!("API keys deleted: {deleted}")) } else { what }
+    if deleted > 0 { what.to(format!("{DELETED_KEYS}{deleted}")) } else { what }
 }
 
 async fn changed(tx: &Tx, user: &user::Model, what: Happening, keep: Option<SessionId>) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::{
     db::{Sql, by_id, columns, model},
     error::Result,
     identity::{
-        recovery::RESET_TTL,
+        recovery::{DELETED_KEYS, RESET_TTL},
         rules::{VERIFICATION_TTL, known_device},
         sign_in_link::{self, SIGN_IN_LINK_TTL},
     },
@@ -296,8 +296,10 @@ const NAMED_KEYS: usize = 20;
 
 /// What became of a user's API keys when their sessions ended. Names, which a user chose, are not for an unverified address.
 async fn api_keys(app: &App, user: &user::Model, deleted: Option<&str>) -> Result<String> {
+    // Only the number: what an event keeps may be a text that a user chose.
+    let deleted = deleted.and_then(|after| after.strip_prefix(DELETED_KEYS)?.parse::<usize>().ok());
     if let Some(deleted) = deleted {
-        return Ok(format!("{deleted}."));
+        return Ok(format!("{DELETED_KEYS}{deleted}."));
     }
     let sql =
         Sql::new("SELECT k.name, k.prefix, a.name FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE k.user_id = ");
