@@ -1,7 +1,7 @@
 //! The log of the process: what is written, and what never is.
 //!
 //! Libraries write what they read and send at their lowest levels, so access tokens and passwords would be in the log. The
-//! allow-list here holds whatever the setting says: the server's own targets at any level, and every other at [`FOREIGN_MAX`].
+//! allow-list here holds whatever the setting says: the server's own targets at any level, and every other at `FOREIGN_MAX`.
 
 use crate::config::LogFormat;
 use std::io::IsTerminal;

@@ -2,7 +2,7 @@
 //!
 //! Which characters these are is told by the properties of Unicode: all that is ignorable by default (fillers, joiners, selectors,
 //! tags, marks that turn the direction of writing), controls, separators of lines. Where one of them changes how its neighbours
-//! look, in a script or an emoji that needs it, it may stand ([`shapes`]). Combining marks are seen, but may not pile up.
+//! look, in a script or an emoji that needs it, it may stand (`shapes`). Combining marks are seen, but may not pile up.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData,

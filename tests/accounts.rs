@@ -1,6 +1,9 @@
 //! What an account is called and billed by, who wants its e-mails, and one more account.
 
-use crate::{on_both_databases, support::TestApp};
+use crate::{
+    on_both_databases,
+    support::{Place, TestApp},
+};
 use serde_json::{Value, json};
 
 const RENAME: &str = "mutation($n: String!) { renameAccount(input: {name: $n}) { account { name } userErrors { code field } } }";
@@ -103,7 +106,9 @@ async fn opting_in_to_emails(app: &TestApp) {
 }
 
 /// One more account of one's own; the session stays where it is.
-async fn one_more_account(app: &TestApp) {
+async fn one_more_account(place: Place) {
+    let owned = TestApp::start(place, &[("accounts_per_user_per_day", "100")]).await;
+    let app = &owned;
     let new = app.newcomer("nora@x.example").await;
     assert_eq!(new.ask(CREATE, json!({ "n": "Second" })).await.user_errors(), ["EMAIL_NOT_VERIFIED"]);
     let ann = app.person("ann@x.example").await;
@@ -119,6 +124,8 @@ async fn one_more_account(app: &TestApp) {
         ann.ask(CREATE, json!({ "n": format!("account {n}") })).await.ok();
     }
     assert_eq!(ann.ask(CREATE, json!({ "n": "one too many" })).await.user_errors(), ["INVALID"]);
+    owned.finish().await;
 }
 
-on_both_databases!(an_account_is_renamed, billing_is_changed_field_by_field, opting_in_to_emails, one_more_account);
+on_both_databases!(an_account_is_renamed, billing_is_changed_field_by_field, opting_in_to_emails);
+on_both_databases!(on_its_own_servers: one_more_account);

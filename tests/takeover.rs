@@ -465,7 +465,22 @@ async fn r6_the_pages_of_the_links(app: &TestApp) {
     }
 }
 
+/// I1: a stranger who sees that a reset was requested can't void its link with another password.
+async fn i1_a_new_password_stops_no_reset(app: &TestApp) {
+    const CHANGE: &str = "mutation($c: String!, $n: String!) { changePassword(input: {currentPassword: $c, newPassword: $n}) { user { id } userErrors { code } } }";
+    let squatter = app.newcomer("victim@x.example").await;
+    let link = app.token_to("victim@x.example", "verify_email").await;
+    app.ask(RESET_BY_LINK, json!({ "t": link })).await.ok();
+    let token = app.token_to("victim@x.example", "reset_password").await;
+    squatter.ask(CHANGE, json!({ "c": PASSWORD, "n": "a password of the stranger" })).await.ok();
+    app.ask(RESET, json!({ "t": token, "p": OTHER })).await.ok();
+    assert_eq!(squatter.ask(ME, Value::Null).await.codes(), ["UNAUTHENTICATED"]);
+    assert_eq!(app.ask(RESET, json!({ "t": token, "p": OTHER })).await.user_errors(), ["EXPIRED at token"], "it was used");
+    sign_in(app, "victim@x.example", OTHER).await;
+}
+
 on_both_databases!(
+    i1_a_new_password_stops_no_reset,
     threat_73_a_strangers_sign_up_is_voided,
     i1_verifying_on_another_device,
     i5_passwords_beside_a_link_are_slowed_down,

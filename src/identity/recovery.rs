@@ -115,6 +115,9 @@ pub async fn reset(app: &App, token: &str, password: &str, delete_api_keys: bool
             mark_verified(tx, user.id).await?;
         }
         set_password(tx, user.id, &hash).await?;
+        // The link is used up. A mere change of the password leaves it: whoever made that change may not be the user.
+        let sql = Sql::new("UPDATE users SET reset_version = reset_version + 1 WHERE id = ").bind(user.id);
+        sql.run(tx.db()).await?;
         changed(tx, &user, ended(EventKind::PasswordReset, user.id.0, &user, deleted), None).await?;
         find_user(tx, user.id).await
     })
@@ -167,7 +170,7 @@ pub async fn change_password(app: &App, caller: &Caller, input: NewPassword<'_>)
 }
 
 async fn set_password(tx: &Tx, user: UserId, hash: &str) -> Result<()> {
-    let sql = Sql::new("UPDATE users SET reset_version = reset_version + 1, password_hash = ").bind(hash);
+    let sql = Sql::new("UPDATE users SET password_hash = ").bind(hash);
     sql.push(" WHERE id = ").bind(user).run(tx.db()).await?;
     // Whoever knew the former one may have begun to take the login elsewhere.
     forget_change(tx, user).await

@@ -2,7 +2,7 @@
 //!
 //! A change goes through [`crate::app::App::tx`] as any other, and its event says that the operator did it. What was asked for goes to standard
 //! output, what is wrong to standard error. Nothing here makes a database: a wrong path is told.
-//! Each command that reads or changes a user or an account is a security event of theirs ([`record`]).
+//! Each command that reads or changes a user or an account is a security event of theirs (`record`).
 
 mod accounts;
 mod keys;

@@ -211,7 +211,9 @@ fn auditor_of(actor: &Actor) -> Option<AccountId> {
 /// account. Whoever audits it through a connection learns that of their own agency's people only.
 fn may_locate(actor: &Actor, row: &security_event::Model) -> bool {
     let user = signed_in_user(actor);
-    let own = user.is_some() && row.actor_id.or(row.user_id) == user;
+    // Until the address is verified, failures may be those of the mailbox's owner, whom the viewer may not be.
+    let concerned = if actor.user.email_verified_at.is_some() { row.actor_id.or(row.user_id) } else { row.actor_id };
+    let own = user.is_some() && concerned == user;
     let audited = row.account_id.is_some() && row.account_id == auditor_of(actor);
     own || audited && (actor.via().is_none() || row.via_id == actor.via())
 }

@@ -117,7 +117,8 @@ impl Pending {
     /// Whether the user whom an event concerns, else the account, can have one more row today.
     fn within_limit(&mut self, event: &NewSecurityEvent, now: Moment) -> bool {
         let Some(concerned) = event.user.map(|user| user.0).or(event.account.map(|account| account.0)) else { return false };
-        let succeeded = event.outcome == SecurityOutcome::Success;
+        // What anybody can cause in the user's name, such as requests for links, has no share in the limit of their own successes.
+        let succeeded = event.outcome == SecurityOutcome::Success && event.actor.is_some();
         let is_today = |since: Moment| (TimeDelta::zero()..DAY).contains(&(now - since));
         if self.limits.len() >= REMEMBERED {
             self.limits.retain(|_, (since, _)| is_today(*since));
@@ -265,7 +266,9 @@ mod tests {
         for n in 0..5_000 {
             assert!(pending.add(event(1, SecurityOutcome::Failure), &from(v4(n)), clock.now(), || clock.id()));
         }
-        assert!(pending.add(event(1, SecurityOutcome::Success), &from(v4(1)), clock.now(), || clock.id()));
+        // Nor has a success of theirs to share with what anybody can cause in their name.
+        let own = NewSecurityEvent { actor: Some(UserId(Uuid::from_u128(1))), ..event(1, SecurityOutcome::Success) };
+        assert!(pending.add(own, &from(v4(1)), clock.now(), || clock.id()));
         let rows = pending.take(10_000, clock.now()).rows;
         let most = FAILURES_PER_DAY as usize;
         assert_eq!(rows.len(), most + 2);
