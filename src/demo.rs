@@ -81,7 +81,9 @@ fn config(listen: SocketAddr, file: &Path) -> Result<Config, Box<dyn Error>> {
     let path = path.ok_or_else(|| format!("{}: name a file without any of ? # %", file.display()))?;
     let (listen, database_url) = (listen.to_string(), format!("sqlite://{path}"));
     // Who tries things out by hand should not have to sign in again every five minutes.
-    let pairs = [("listen", listen.as_str()), ("database_url", &database_url), ("access_token_ttl", "1h")];
+    // Its people have been signed in since they signed up, weeks ago.
+    let lifetimes = [("access_token_ttl", "1h"), ("session_idle_ttl", "90d")];
+    let pairs = [[("listen", listen.as_str()), ("database_url", &database_url)], lifetimes].concat();
     Ok(Config::from_pairs(true, &pairs)?)
 }
 
