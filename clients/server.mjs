@@ -9,15 +9,20 @@ const BINARY = process.env.KEYHOLDER ?? fileURLToPath(new URL('../target/debug/k
 const PASSWORD = 'harbor lights at dawn';
 
 /** Starts the demo; answers its address, how to ask it as somebody, what it has said, and how to stop it. */
-export async function start(...flags) {
+export const start = () => launch(['demo'], 'connection_init');
+
+/** The same for an empty server to develop against, with these flags. */
+export const serve = (...flags) => launch(['serve', '--dev', ...flags], 'listening on');
+
+async function launch(args, ready) {
   const directory = mkdtempSync(join(tmpdir(), 'keyholder-clients-'));
-  const child = spawn(BINARY, ['demo', '--listen', '127.0.0.1:0', ...flags], { cwd: directory });
+  const child = spawn(BINARY, [...args, '--listen', '127.0.0.1:0'], { cwd: directory });
   let said = '';
   const url = await new Promise((resolve, reject) => {
     const hear = (chunk) => {
       said += chunk;
       const port = /http:\/\/127\.0\.0\.1:(\d+)/.exec(said);
-      if (port && said.includes('connection_init')) resolve(`http://127.0.0.1:${port[1]}/graphql`);
+      if (port && said.includes(ready)) resolve(`http://127.0.0.1:${port[1]}/graphql`);
     };
     child.stdout.on('data', hear);
     child.stderr.on('data', hear);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
-import { start } from './server.mjs';
+import { serve, start } from './server.mjs';
 
 let server, keys, issuer;
 before(async () => {
@@ -38,11 +38,13 @@ test('i3 the keys may be kept for a while', async () => {
 });
 
 test('i3 jose verifies an access token by ES256, where that is set', async () => {
-  const other = await start('--token-algorithm', 'ES256');
+  const other = await serve('--token-algorithm', 'ES256');
   try {
     const issuer = new URL(other.url).origin;
     const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', issuer));
-    const token = await other.signIn('grace@bright-harbor.example');
+    const input = 'email: "ann@x.example", password: "harbor lights at dawn", name: "Ann"';
+    const { signUp } = await other.ask(`mutation { signUp(input: { ${input} }) { credentials { accessToken } } }`);
+    const token = signUp.credentials.accessToken;
     const { protectedHeader } = await jwtVerify(token, keys, { issuer, audience: 'keyholder', algorithms: ['ES256'], typ: 'at+jwt' });
     const { keys: [{ kid, kty, crv, alg }] } = await (await fetch(new URL('/.well-known/jwks.json', issuer))).json();
     assert.deepEqual([kid, kty, crv, alg], [protectedHeader.kid, 'EC', 'P-256', 'ES256']);
