@@ -57,6 +57,28 @@ enum Kind {
     Complete,
 }
 
+/// How deep objects and lists can nest in a payload.
+const DEEPEST_PAYLOAD: usize = 128;
+
+/// How deep objects and lists nest in a JSON text.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 impl<'a> Incoming<'a> {
     /// Reads a message.
     pub fn read(text: &'a str) -> serde_json::Result<Self> {
@@ -64,6 +86,10 @@ impl<'a> Incoming<'a> {
         let id = || id.ok_or_else(|| serde_json::Error::missing_field("id"));
         if payload.is_some_and(|payload| !payload.get().starts_with('{')) {
             return Err(serde_json::Error::custom("payload must be an object"));
+        }
+        // A ping's payload is returned as it came, and a client that reads it must not overflow its stack.
+        if payload.is_some_and(|payload| depth(payload.get()) > DEEPEST_PAYLOAD) {
+            return Err(serde_json::Error::custom(format!("payload nests deeper than {DEEPEST_PAYLOAD}")));
         }
         Ok(match kind {
             Kind::ConnectionInit => {
@@ -181,6 +207,14 @@ mod tests {
         ] {
             assert!(Incoming::read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// THREATS 1: a payload that nests too deep is refused, braces in its strings aside.
+    #[test]
+    fn threat_01_how_deep_a_payload_nests() {
+        assert_eq!(depth(r#"{"a":"[[{\\\"[","b":[{}]}"#), 3);
+        let ping = |deep: usize| format!(r#"{{"type":"ping","payload":{}1{}}}"#, r#"{"a":"#.repeat(deep), "}".repeat(deep));
+        assert!(Incoming::read(&ping(DEEPEST_PAYLOAD)).is_ok() && Incoming::read(&ping(DEEPEST_PAYLOAD + 1)).is_err());
     }
 
     #[test]
